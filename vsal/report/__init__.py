@@ -1,0 +1,1 @@
+"""Pictures of what was found: heat maps and QP maps over frames."""

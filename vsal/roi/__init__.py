@@ -1,0 +1,1 @@
+"""From masks to macroblocks: block grids and QP offsets."""
