@@ -1,0 +1,117 @@
+"""What a user can set, checked at the edge.
+
+Two groups, because resume depends on the difference: `PrepareSettings` shape the manifest and go into its fingerprint;
+`RunSettings` say how the work is run and may change between two runs of the same job.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vsal.errors import SettingsError
+
+AggregatorName = Literal["mean", "ema", "max", "motion"]
+ShotDetectorName = Literal["adaptive", "content", "transnetv2"]
+Device = Literal["auto", "cpu", "gpu"]
+
+SHIPPED_MODEL = "image_saliency_student_v1"
+
+# SalEMA (Linardos et al., BMVC 2019) weighs each new frame by 0.1 at 30 frames a second: half of what is remembered has
+# gone after ln 0.5 / ln 0.9 = 6.6 frames. In seconds it holds for any sample rate.
+SALEMA_HALF_LIFE_S = 0.22
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PrepareSettings(_Settings):
+    """What shapes a manifest: two runs with equal settings, model and source write the same maps."""
+
+    model: str = SHIPPED_MODEL
+    sample_rate: Annotated[float, Field(gt=0, le=240)] = 3.0  # frames a second that the model sees
+    map_interval: Literal["shot"] | Annotated[float, Field(gt=0, le=3600)] = 0.33  # seconds, or one map a shot
+    samples_per_map: Annotated[int, Field(ge=1, le=64)] = 8  # of a shot, when there is one map a shot
+    aggregator: AggregatorName = "ema"
+    ema_alpha: Annotated[float, Field(gt=0, le=1)] | None = None  # weight of a new sample; overrides the half-life
+    ema_half_life_s: Annotated[float, Field(gt=0)] = SALEMA_HALF_LIFE_S
+    shot_detector: ShotDetectorName = "adaptive"
+    shot_model: str | None = None  # a TransNetV2 ONNX file
+    min_shot_s: Annotated[float, Field(ge=0)] = 0.6
+    exact_decode: bool = False  # run the loop filter too
+    qp_mapping: Literal["rd", "linear"] = "rd"
+    qp_floor: Annotated[float, Field(gt=0, le=1)] = 0.2
+    qp_limit: Annotated[int, Field(ge=0, le=12)] = 6
+    qp_offset: Annotated[int, Field(ge=0, le=12)] = 6  # strength of the linear mapping
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PrepareSettings:
+        if isinstance(self.map_interval, float) and self.map_interval * self.sample_rate < 0.5:
+            raise ValueError(
+                f"a map every {self.map_interval:g} s needs a sample in each, and {self.sample_rate:g} samples a second "
+                f"are too few: use --sample-rate {1 / self.map_interval:g} or a longer --map-interval"
+            )
+        if self.shot_detector == "transnetv2" and self.shot_model is None:
+            raise ValueError("the transnetv2 shot detector needs its ONNX file: --shot-model FILE")
+        return self
+
+    @property
+    def samples_per_span(self) -> int | None:
+        """Samples of the clock that share one map; None with one map a shot.
+
+        The interval is rounded to whole sample periods, so that every map between two cuts rests on as many samples.
+        """
+        if self.map_interval == "shot":
+            return None
+        return max(1, round(float(self.map_interval) * self.sample_rate))
+
+    @property
+    def alpha(self) -> float:
+        """Weight of a new sample in the exponential moving average, in (0, 1]."""
+        if self.ema_alpha is not None:
+            return self.ema_alpha
+        return float(1.0 - 0.5 ** (1.0 / (self.sample_rate * self.ema_half_life_s)))
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings as plain values, for metadata and fingerprint; `model` is left to its hash."""
+        return self.model_dump(mode="json", exclude={"model"})
+
+
+class RunSettings(_Settings):
+    """How the work is run; none of it changes a manifest."""
+
+    device: Device = "auto"
+    gpu_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of one GPU, for each saliency actor
+    saliency_actors: Annotated[int, Field(ge=1)] | None = None  # None: by the size of the cluster
+    saliency_threads: Annotated[int, Field(ge=1)] | None = None  # of one CPU actor
+    segment_s: Annotated[float, Field(gt=0)] = 30.0
+    titles_in_flight: Annotated[int, Field(ge=1)] | None = None
+    windows_in_flight: Annotated[int, Field(ge=1, le=64)] = 3  # of one scan task
+    object_store_mb: Annotated[int, Field(ge=80)] = 200
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    title_timeout_s: Annotated[float, Field(gt=0)] | None = None  # None: by the length of the title
+    max_failed: Annotated[int, Field(ge=0)] = 0
+    force: bool = False  # do titles again whose manifest is already committed
+    accept_licence: bool = False
+
+
+S = TypeVar("S", bound=_Settings)
+
+
+def checked(kind: type[S], values: dict[str, Any]) -> S:
+    """Settings from what a user typed.
+
+    Raises:
+        SettingsError: a value is out of range or does not fit the others; the text names option, value and remedy.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            option = "--" + str(item["loc"][0]).replace("_", "-") if item["loc"] else ""
+            given = f" (given: {item['input']!r})" if item["loc"] else ""
+            lines.append(f"{option}: {item['msg'].removeprefix('Value error, ')}{given}".removeprefix(": "))
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from None
