@@ -1,0 +1,196 @@
+"""What a run will do, known before it starts and without Ray: which titles, which are done, how much there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vsal import manifest, storage
+from vsal.catalog import Title
+from vsal.errors import Reason, TitleFailed, VsalError
+from vsal.settings import PrepareSettings
+from vsal.storage import SourceInfo
+
+# Stat and footer reads wait for a disk or an object store, not for a CPU.
+THREADS = 16
+# Titles that one thread takes at a time: handing over a title costs as much as a local stat.
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """One title of the catalogue, and what is known of it before any work."""
+
+    title: Title
+    source: SourceInfo | None  # None where the source cannot be had
+    fingerprint: str | None  # of the manifest that a run would write
+    committed: bool  # OUT holds a manifest with this very fingerprint
+    failure: TitleFailed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TitlePlan:
+    """A work item with the facts that the container's header tells.
+
+    `segments` and `frames_to_infer` are estimates by the declared duration: cutting at keyframes and counting frames
+    would need the packets.
+    """
+
+    item: WorkItem
+    would_skip: bool
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float | None = None
+    duration_s: float | None = None
+    segments: int = 0
+    frames: int | None = None
+    frames_to_infer: int | None = None
+    failure: TitleFailed | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The title as `vsal plan --json` prints it."""
+        source = self.item.source
+        return {
+            "title_id": self.item.title.title_id,
+            "uri": self.item.title.uri,
+            "bytes": source.size if source else None,
+            "would_skip": self.would_skip,
+            "codec": self.codec or None,
+            "width": self.width or None,
+            "height": self.height or None,
+            "fps": None if self.fps is None else round(self.fps, 3),
+            "duration_s": None if self.duration_s is None else round(self.duration_s, 3),
+            "segments": self.segments,
+            "frames": self.frames,
+            "frames_to_infer": self.frames_to_infer,
+            "failed": None
+            if self.failure is None
+            else {"reason": str(self.failure.reason), "detail": self.failure.detail},
+        }
+
+
+def work_list(titles: Sequence[Title], out: str, settings: PrepareSettings, model_sha256: str) -> list[WorkItem]:
+    """One item a title, in the catalogue's order.
+
+    OUT/maps is listed once, so that only manifests that exist are opened. A title that cannot be looked at becomes an
+    item with a failure; nothing is raised for a single title.
+    """
+    present = {storage.name(info.uri) for info in storage.list_files(storage.join(out, "maps"), recursive=False)}
+    shaping = settings.shaping()
+
+    def look(title: Title) -> WorkItem:
+        try:
+            source = storage.stat(title.uri)
+        except Exception as error:
+            return WorkItem(title, None, None, False, _source_failure(title, error))
+        fingerprint = manifest.fingerprint(source, model_sha256, shaping)
+        committed = (
+            storage.name(manifest.maps_uri(out, title.title_id)) in present
+            and manifest.read_fingerprint(out, title.title_id) == fingerprint
+        )
+        return WorkItem(title, source, fingerprint, committed)
+
+    return list(_threaded(look, titles))
+
+
+def plan_titles(
+    titles: Sequence[Title],
+    out: str | None,
+    settings: PrepareSettings,
+    model_sha256: str,
+    *,
+    segment_s: float,
+    force: bool = False,
+) -> Iterator[TitlePlan]:
+    """What a run over these titles would do, one plan a title in the catalogue's order, as they become known.
+
+    Headers are opened, nothing is decoded. Without `out` nothing counts as done already.
+    """
+    items = work_list(titles, out, settings, model_sha256) if out is not None else _unplaced(titles)
+
+    def look(item: WorkItem) -> TitlePlan:
+        return _plan(item, settings, segment_s, force)
+
+    yield from _threaded(look, items)
+
+
+def _unplaced(titles: Sequence[Title]) -> list[WorkItem]:
+    def look(title: Title) -> WorkItem:
+        try:
+            return WorkItem(title, storage.stat(title.uri), None, False)
+        except Exception as error:
+            return WorkItem(title, None, None, False, _source_failure(title, error))
+
+    return list(_threaded(look, titles))
+
+
+def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bool) -> TitlePlan:
+    from vsal.video.probe import probe  # keeps FFmpeg out of processes that only need the work list
+
+    would_skip = item.committed and not force
+    if item.failure is not None:
+        return TitlePlan(item, would_skip, failure=item.failure)
+    try:
+        info = probe(item.title.uri)
+    except TitleFailed as failure:
+        return TitlePlan(item, would_skip, failure=failure)
+    frames = info.frames_estimate
+    infer = None
+    if info.duration_s is not None:
+        # One sample at each point of the clock from 0 up to the last frame, but never a frame twice.
+        infer = math.floor(info.duration_s * settings.sample_rate) + 1
+    if frames is not None:
+        infer = min(infer, frames) if infer is not None else frames
+    return TitlePlan(
+        item,
+        would_skip,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        fps=None if info.fps is None else float(info.fps),
+        duration_s=info.duration_s,
+        segments=_segments(info.duration_s if info.segmentable else None, segment_s),
+        frames=frames,
+        frames_to_infer=infer,
+    )
+
+
+def _segments(duration_s: float | None, segment_s: float) -> int:
+    # A title shorter than one and a half segments stays whole (vsal.video.segments).
+    if duration_s is None or duration_s < 1.5 * segment_s:
+        return 1
+    return math.ceil(duration_s / segment_s)
+
+
+def _source_failure(title: Title, error: Exception) -> TitleFailed:
+    if isinstance(error, TitleFailed):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return TitleFailed(Reason.SOURCE_NOT_FOUND, f"there is no {title.uri}")
+    if isinstance(error, IsADirectoryError):
+        return TitleFailed(Reason.UNSUPPORTED, f"{title.uri} is a folder, not a video file")
+    if isinstance(error, VsalError):
+        return TitleFailed(Reason.UNREADABLE, str(error))
+    return TitleFailed(Reason.UNREADABLE, f"cannot look at {title.uri}: {error}")
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def _threaded(look: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+    """`look` at each thing in THREADS threads, results in order."""
+    batches = [things[i : i + BATCH] for i in range(0, len(things), BATCH)]
+    if len(batches) < THREADS:
+        size = max(1, math.ceil(len(things) / THREADS))
+        batches = [things[i : i + size] for i in range(0, len(things), size)]
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="vsal-plan")
+    try:
+        for results in pool.map(lambda batch: [look(thing) for thing in batch], batches):
+            yield from results
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted run does not wait for the rest of the catalogue
