@@ -50,8 +50,8 @@ class PrepareSettings(_Settings):
     def _consistent(self) -> PrepareSettings:
         if isinstance(self.map_interval, float) and self.map_interval * self.sample_rate < 0.5:
             raise ValueError(
-                f"a map every {self.map_interval:g} s needs a sample in each, and {self.sample_rate:g} samples a second "
-                f"are too few: use --sample-rate {1 / self.map_interval:g} or a longer --map-interval"
+                f"a map every {self.map_interval:g} s needs a sample in each, and {self.sample_rate:g} samples a "
+                f"second are too few: use --sample-rate {1 / self.map_interval:g} or a longer --map-interval"
             )
         if self.shot_detector == "transnetv2" and self.shot_model is None:
             raise ValueError("the transnetv2 shot detector needs its ONNX file: --shot-model FILE")
