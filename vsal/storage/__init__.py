@@ -1,0 +1,49 @@
+"""One way to any place that holds videos or manifests: a local path, `file://`, `s3://` or `gs://`.
+
+Everything takes URI strings. A local URI is an absolute or relative path, taken literally, or a `file://` URI, which is
+percent-decoded. An `s3://bucket/key` or `gs://bucket/key` is taken literally too: a `%20` in it is a part of the key.
+
+A file appears under its name whole or not at all: `publish` and `write_bytes` write elsewhere first.
+"""
+
+from __future__ import annotations
+
+from vsal.storage.files import (
+    SourceInfo,
+    check_writable,
+    exists,
+    is_folder,
+    list_files,
+    open_input,
+    open_random,
+    read_bytes,
+    remove,
+    stat,
+)
+from vsal.storage.places import is_local, join, local_path, name, parent
+from vsal.storage.ranges import RangeReader
+from vsal.storage.staging import discard, publish, staging_file, sweep, write_bytes
+
+__all__ = [
+    "RangeReader",
+    "SourceInfo",
+    "check_writable",
+    "discard",
+    "exists",
+    "is_folder",
+    "is_local",
+    "join",
+    "list_files",
+    "local_path",
+    "name",
+    "open_input",
+    "open_random",
+    "parent",
+    "publish",
+    "read_bytes",
+    "remove",
+    "staging_file",
+    "stat",
+    "sweep",
+    "write_bytes",
+]

@@ -1,0 +1,182 @@
+"""Writing a file so that it appears whole or not at all.
+
+Local: a temporary file beside the target, synced, then renamed. Remote: a temporary file on the local disk, then one
+upload, which an object store shows when it is complete. A killed writer leaves its temporary file behind, under a name
+that nothing reads; the next writer in that folder removes it, once its owner is known to be gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from functools import lru_cache
+
+from vsal.storage.files import STAGING_PREFIX
+from vsal.storage.places import Place, filesystem, join, parse
+
+COPY_BYTES = 64 * 1024 * 1024
+ABANDONED_AFTER_S = 24 * 3600  # of a writer on another machine, of which nothing else can be known
+
+_NAME = re.compile(re.escape(STAGING_PREFIX) + r"(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{16}")
+_own: set[str] = set()  # paths that this process is writing
+_swept: set[str] = set()  # folders that this process has cleaned
+
+
+def staging_file(uri: str) -> str:
+    """A new local path to write to before `publish`: beside a local target, in the folder for temporary files else.
+
+    The folder is made; the file is not. `publish` or `discard` ends its life.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    folder = _staging_folder(parse(uri))
+    os.makedirs(folder, exist_ok=True)
+    if folder not in _swept:
+        _swept.add(folder)
+        _sweep_local(folder)
+    path = os.path.join(folder, f"{STAGING_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(8)}")
+    _own.add(path)
+    return path
+
+
+def publish(local_file: str, uri: str) -> None:
+    """Give a finished local file its name, replacing what was there; the local file is gone afterwards.
+
+    After a return the file is complete under its name and survives a power cut. Before it, or after an error, the name
+    holds what it held before. Two writers of one name may race: one of them wins whole.
+
+    Raises:
+        OSError: it cannot be written, or an object store holds another number of bytes than were sent.
+    """
+    place = parse(uri)
+    if place.scheme == "file":
+        _publish_local(local_file, place.path)
+    else:
+        _upload(local_file, place)
+        os.unlink(local_file)
+    _own.discard(local_file)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a small file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = staging_file(uri)
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+        publish(path, uri)
+    except BaseException:
+        discard(path)
+        raise
+
+
+def discard(local_file: str) -> None:
+    """Give up a staging file."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(local_file)
+    _own.discard(local_file)
+
+
+def sweep(uri: str) -> int:
+    """Remove what killed writers left in a folder; the number of files removed.
+
+    A file goes if its writer's process is gone from this machine, or if nobody has touched it for a day.
+    """
+    return _sweep_local(_staging_folder(parse(join(uri, "any"))))
+
+
+def _staging_folder(place: Place) -> str:
+    if place.scheme == "file":
+        return os.path.dirname(place.path)
+    return tempfile.gettempdir()
+
+
+def _publish_local(source: str, target: str) -> None:
+    folder = os.path.dirname(target)
+    os.makedirs(folder, exist_ok=True)
+    if os.stat(source).st_dev != os.stat(folder).st_dev:  # only a file of the same disk can be renamed
+        copy = staging_file(target)
+        shutil.copyfile(source, copy)
+        os.unlink(source)
+        source = copy
+    _sync(source)
+    os.replace(source, target)
+    _sync(folder)
+    _own.discard(source)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _upload(local_file: str, place: Place) -> None:
+    size = os.path.getsize(local_file)
+    with open(local_file, "rb") as file:
+        # Closing a stream, all that pyarrow offers after an error, completes the object: so what can fail here is done
+        # before it is begun, for all but the largest files.
+        part = file.read(COPY_BYTES)
+        with filesystem(place).open_output_stream(place.path) as stream:
+            while part:
+                stream.write(part)
+                part = file.read(COPY_BYTES)
+    stored = filesystem(place).get_file_info(place.path).size
+    if stored != size:
+        raise OSError(f"{place.uri} holds {stored} bytes after an upload of {size}")
+
+
+def _sweep_local(folder: str) -> int:
+    removed = 0
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        match = _NAME.fullmatch(entry.name)
+        if match is None or entry.path in _own:
+            continue
+        with contextlib.suppress(OSError):
+            if _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
+                os.unlink(entry.path)
+                removed += 1
+    return removed
+
+
+def _gone(host: str, pid: int, mtime: float) -> bool:
+    if time.time() - mtime > ABANDONED_AFTER_S:
+        return True
+    if host != _host():
+        return False
+    if pid == os.getpid():  # not in _own: left by an earlier process of this number
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """Eight hex digits for this machine and its process numbers, which containers of one name do not share."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:8]
