@@ -1,0 +1,53 @@
+"""The manifest: one Parquet file of block maps a title, and a table of titles.
+
+from vsal.manifest import read_manifest
+
+for record in read_manifest("out").titles():
+    print(record.title_id, record.status, record.maps)
+"""
+
+from __future__ import annotations
+
+from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
+from vsal.manifest.schema import (
+    BLOCK_SIZE,
+    KEY_DECODE_ERRORS,
+    KEY_VIDEO,
+    KEYS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    ManifestError,
+    MapRow,
+    file_metadata,
+    fingerprint,
+    maps_uri,
+    runs_uri,
+    titles_uri,
+)
+from vsal.manifest.title import TitleManifest
+from vsal.manifest.titles import TITLES_SCHEMA, TitleRecord, write_titles
+from vsal.manifest.writer import ManifestWriter
+
+__all__ = [
+    "BLOCK_SIZE",
+    "KEYS",
+    "KEY_DECODE_ERRORS",
+    "KEY_VIDEO",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "TITLES_SCHEMA",
+    "Manifest",
+    "ManifestError",
+    "ManifestWriter",
+    "MapRow",
+    "TitleManifest",
+    "TitleRecord",
+    "file_metadata",
+    "fingerprint",
+    "maps_uri",
+    "read_fingerprint",
+    "read_manifest",
+    "runs_uri",
+    "titles_uri",
+    "write_titles",
+]
