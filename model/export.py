@@ -1,0 +1,138 @@
+"""Write a trained student as one ONNX file in vsal's contract, and enter it into the registry.
+
+    python -m model.export image --checkpoint DIR/last.pt --name image_saliency_student_v1 --folder model
+
+uint8 [n, h, w, 3] in, float32 [n, h/2, w/2] in 0..1 out; batch, height and width are free. The scaling by 1/255 is
+folded into the first convolution and batch norms into theirs, so the graph starts with one transposition and one cast.
+The file is refused when it differs from torch by more than 1e-3 anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from model.evaluate import torch_predict
+from model.student import ImageStudent
+
+OPSET = 17
+PARITY = 1e-3  # largest difference from torch, anywhere in any mask
+INPUT_PIXELS = 256 * 144
+SIZE_MULTIPLE = 16
+WEIGHTS_LICENCE = "BSD-2-Clause-Patent"
+TRAINING_DATA = ["DUTS-TR (Wang et al., CVPR 2017): free for academic research"]
+
+
+class Contract(nn.Module):
+    """A student behind vsal's contract: uint8 [n, h, w, 3] -> float32 [n, h/2, w/2] in 0..1."""
+
+    def __init__(self, net: ImageStudent) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).eval()
+        stem = self.net.stem[0]
+        with torch.no_grad():
+            stem.weight.div_(255)  # exact: the convolution has no bias and pads with zeros
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """The graph that is exported."""
+        return self.net(frames.permute(0, 3, 1, 2).float()).sigmoid()
+
+
+def to_onnx(net: ImageStudent) -> bytes:
+    """The student as an ONNX file."""
+    buffer = io.BytesIO()
+    axes = {"frames": {0: "n", 1: "h", 2: "w"}, "saliency": {0: "n", 1: "rows", 2: "cols"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the scripted exporter is deprecated; the new one needs a package more
+        torch.onnx.export(
+            Contract(net), (torch.zeros(1, 144, 256, 3, dtype=torch.uint8),), buffer, dynamo=False, opset_version=OPSET,
+            input_names=["frames"], output_names=["saliency"], dynamic_axes=axes,
+        )  # fmt: skip
+    model = onnx.load_model_from_string(buffer.getvalue())
+    for key, value in (("kind", "image"), ("input_pixels", INPUT_PIXELS), ("size_multiple", SIZE_MULTIPLE)):
+        model.metadata_props.add(key=f"vsal.{key}", value=str(value))
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def parity(net: ImageStudent, model_bytes: bytes) -> float:
+    """Largest difference between torch and ONNX Runtime over sizes, batches, noise, and black and white."""
+    session = ort.InferenceSession(model_bytes, providers=["CPUExecutionProvider"])
+    rng, worst = np.random.default_rng(0), 0.0
+    for n, width, height in ((1, 256, 144), (3, 256, 192), (2, 176, 208), (1, 144, 256), (1, 384, 96), (2, 320, 176)):
+        coarse = rng.integers(0, 256, (n, height // 16, width // 16, 3), np.uint8)
+        frames = np.repeat(np.repeat(coarse, 16, 1), 16, 2)  # patches: noise alone would drive the network nowhere
+        frames[:, : height // 2] = rng.integers(0, 256, (n, height // 2, width, 3), np.uint8)
+        for some in (frames, np.zeros_like(frames), np.full_like(frames, 255)):
+            got = session.run(["saliency"], {"frames": some})[0]
+            worst = max(worst, float(np.abs(got - torch_predict(net, some)).max()))
+    return worst
+
+
+def describe(name: str, model_bytes: bytes) -> dict[str, object]:
+    """The registry's entry of an exported file."""
+    from vsal.saliency.contract import operators, parameter_count, parse
+
+    model = parse(model_bytes)
+    return {
+        "name": name,
+        "file": f"{name}.onnx",
+        "kind": "image",
+        "sha256": hashlib.sha256(model_bytes).hexdigest(),
+        "parameters": parameter_count(model),
+        "licence": WEIGHTS_LICENCE,
+        "training_data": TRAINING_DATA,
+        "ops": operators(model),
+        "input": {"pixels": INPUT_PIXELS, "multiple": SIZE_MULTIPLE},
+        "card": f"cards/{name}.md",
+    }
+
+
+def register(folder: Path, entry: dict[str, object]) -> None:
+    """Put an entry into FOLDER/registry.json in place of the one of that name."""
+    path = folder / "registry.json"
+    known = json.loads(path.read_text())["models"] if path.exists() else []
+    models = sorted([m for m in known if m["name"] != entry["name"]] + [entry], key=lambda m: str(m["name"]))
+    path.write_text(json.dumps({"models": models}, indent=2) + "\n")
+
+
+def main() -> None:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=["image"])
+    parser.add_argument("--checkpoint", required=True, help="last.pt of a training run")
+    parser.add_argument("--name", default="image_saliency_student_v1")
+    parser.add_argument("--folder", default="model", help="where the file and registry.json go")
+    args = parser.parse_args()
+    state = torch.load(args.checkpoint, weights_only=True, map_location="cpu")
+    net = ImageStudent()
+    net.load_state_dict(state["ema"])
+    net.eval()
+    model_bytes = to_onnx(net)
+    difference = parity(net, model_bytes)
+    if difference > PARITY:
+        raise SystemExit(f"ONNX Runtime differs from torch by {difference:.2e}, more than {PARITY:.0e}: not written")
+    folder = Path(args.folder)
+    (folder / f"{args.name}.onnx").write_bytes(model_bytes)
+    entry = describe(args.name, model_bytes)
+    register(folder, entry)
+    print(
+        f"{args.name}.onnx: step {state['step']}, {len(model_bytes) / 1e6:.2f} MB, {entry['parameters']} parameters, ",
+        end="",
+    )
+    print(f"differs from torch by at most {difference:.1e}; sha256 {entry['sha256']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The image student: a U-Net of cheap blocks, its shape chosen by the time it takes in ONNX Runtime, not by FLOPs.
+
+What the time of ONNX Runtime's CPU kernels (blocks of 16 channels) taught: a dense 3x3 convolution at half resolution
+costs as much as all blocks at stride 32; a depthwise 3x3 or 5x5 with two 1x1 is cheap at every stride; a 3x3 head with one
+output channel costs as much as one with sixteen, so the head is 1x1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+CHANNELS = (16, 32, 64, 112, 160)  # at strides 2, 4, 8, 16, 32
+BLOCKS = (1, 2, 4, 3)  # after the strided convolution into strides 4, 8, 16, 32
+DECODER = (32, 48, 64)  # at strides 4, 8, 16
+KERNELS = (3, 3, 5, 5)  # of the depthwise convolutions, at strides 4, 8, 16, 32
+
+
+class Depthwise(nn.Conv2d):
+    """A depthwise convolution kept in float32: its bf16 backward pass on CPU is several times slower."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__(channels, channels, kernel, 1, kernel // 2, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [n, c, h, w] -> the same shape."""
+        if torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+
+class Mix(nn.Module):
+    """Residual block: depthwise (space), 1x1 to twice the channels, ReLU, 1x1 back."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            Depthwise(channels, kernel),
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, 2 * channels, 1, bias=False),
+            nn.BatchNorm2d(2 * channels),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [n, c, h, w] -> the same shape."""
+        return x + self.body(x)
+
+
+def _halve(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, 2, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
+    )
+
+
+class ImageStudent(nn.Module):
+    """Picture in, saliency logits at half its resolution out.
+
+    forward: float [n, 3, h, w] in 0..1, h and w multiples of 16 -> logits [n, h/2, w/2]; in training also a list of
+    coarser logits, at strides 8 and 16, that the loss sees (deep supervision) and the exported graph does not have.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _halve(3, CHANNELS[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                _halve(CHANNELS[i], CHANNELS[i + 1]), *(Mix(CHANNELS[i + 1], KERNELS[i]) for _ in range(BLOCKS[i]))
+            )
+            for i in range(4)
+        )
+        self.context = nn.Conv2d(CHANNELS[4], CHANNELS[4], 1)
+        below = (*DECODER[1:], CHANNELS[4])
+        self.lateral = nn.ModuleList(nn.Conv2d(CHANNELS[i + 1], DECODER[i], 1) for i in range(3))
+        self.raise_ = nn.ModuleList(nn.Conv2d(below[i], DECODER[i], 1) for i in range(3))
+        self.refine = nn.ModuleList(Mix(DECODER[i], KERNELS[i]) for i in range(3))
+        self.fine_lateral = nn.Conv2d(CHANNELS[0], 16, 1)
+        self.fine_raise = nn.Conv2d(DECODER[0], 16, 1)
+        self.fine = nn.Sequential(Depthwise(16, 3), nn.BatchNorm2d(16))
+        self.head = nn.Conv2d(16, 1, 1)
+        self.aux = nn.ModuleList([nn.Conv2d(DECODER[1], 1, 1), nn.Conv2d(DECODER[2], 1, 1)])
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """See the class."""
+        half = self.stem(x)
+        features, y = [], half
+        for stage in self.stages:
+            y = stage(y)
+            features.append(y)
+        y = F.relu(y + self.context(y.mean((2, 3), keepdim=True)))
+        aux = []
+        for i in (2, 1, 0):
+            up = self.raise_[i](y)
+            if i == 2:  # 9 rows at stride 16 are 5 at stride 32: not a factor of two
+                up = F.interpolate(up, size=features[i].shape[2:], mode="bilinear", align_corners=False)
+            else:
+                up = F.interpolate(up, scale_factor=2.0, mode="nearest")
+            y = self.refine[i](F.relu(self.lateral[i](features[i]) + up))
+            if self.training and i > 0:
+                aux.append(self.aux[i - 1](y)[:, 0])
+        y = F.relu(self.fine_lateral(half) + F.interpolate(self.fine_raise(y), scale_factor=2.0, mode="nearest"))
+        logits = self.head(F.relu(y + self.fine(y)))[:, 0]
+        return (logits, aux) if self.training else logits
