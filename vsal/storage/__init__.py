@@ -20,7 +20,8 @@ from vsal.storage.files import (
     remove,
     stat,
 )
-from vsal.storage.places import is_local, join, local_path, name, parent
+from vsal.storage.patterns import is_pattern, match_files
+from vsal.storage.places import is_local, join, local_path, name, parent, resolve
 from vsal.storage.ranges import RangeReader
 from vsal.storage.staging import discard, publish, staging_file, sweep, write_bytes
 
@@ -32,9 +33,11 @@ __all__ = [
     "exists",
     "is_folder",
     "is_local",
+    "is_pattern",
     "join",
     "list_files",
     "local_path",
+    "match_files",
     "name",
     "open_input",
     "open_random",
@@ -42,6 +45,7 @@ __all__ = [
     "publish",
     "read_bytes",
     "remove",
+    "resolve",
     "staging_file",
     "stat",
     "sweep",

@@ -176,6 +176,21 @@ def join(uri: str, *parts: str) -> str:
     return place.at(path).uri
 
 
+def resolve(folder: str, uri: str) -> str:
+    """What a URI means that stands in a file of a folder: a relative path counts from there, `..` included.
+
+    Raises:
+        SettingsError: the URI is of no known kind, or leads out of the bucket.
+    """
+    if _SCHEME.match(uri) or os.path.isabs(uri):
+        return parse(uri).uri
+    base = parse(folder)
+    path = os.path.normpath(f"{base.path}/{uri}")
+    if base.scheme != "file" and not path.startswith(f"{base.bucket}/"):
+        raise SettingsError(f"{uri} leads out of the bucket {base.bucket}")
+    return base.at(path).uri
+
+
 def name(uri: str) -> str:
     """Last component of a URI."""
     return parse(uri).path.rpartition("/")[2]
