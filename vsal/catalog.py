@@ -25,7 +25,6 @@ VIDEO_SUFFIXES = frozenset([
     "mxf", "nut", "obu", "ogg", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m",
 ])
 # fmt: on
-)
 
 # File systems allow 255 bytes a name; an id shares them with `.parquet` and what other tools append.
 ID_BYTES = 180
