@@ -88,11 +88,15 @@ def work_list(titles: Sequence[Title], out: str, settings: PrepareSettings, mode
         except Exception as error:
             return WorkItem(title, None, None, False, _source_failure(title, error))
         fingerprint = manifest.fingerprint(source, model_sha256, shaping)
-        committed = (
-            storage.name(manifest.maps_uri(out, title.title_id)) in present
-            and manifest.read_fingerprint(out, title.title_id) == fingerprint
-        )
-        return WorkItem(title, source, fingerprint, committed)
+        uri = manifest.maps_uri(out, title.title_id)
+        if storage.name(uri) not in present:
+            return WorkItem(title, source, fingerprint, False)
+        try:
+            return WorkItem(title, source, fingerprint, manifest.read_fingerprint(out, title.title_id) == fingerprint)
+        except OSError as error:
+            # It may be done; doing it again would cost more than asking again in the next run.
+            detail = f"cannot read {uri}, so it is not known whether the title is done: {error}"
+            return WorkItem(title, source, fingerprint, False, TitleFailed(Reason.WRITE_FAILED, detail))
 
     return list(_threaded(look, titles))
 
@@ -129,7 +133,9 @@ def _unplaced(titles: Sequence[Title]) -> list[WorkItem]:
 
 
 def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bool) -> TitlePlan:
-    from vsal.video.probe import probe  # keeps FFmpeg out of processes that only need the work list
+    # Here, so that FFmpeg stays out of processes that need the work list only.
+    from vsal.video.probe import probe
+    from vsal.video.segments import SHORTEST_CUT
 
     would_skip = item.committed and not force
     if item.failure is not None:
@@ -145,6 +151,9 @@ def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bo
         infer = math.floor(info.duration_s * settings.sample_rate) + 1
     if frames is not None:
         infer = min(infer, frames) if infer is not None else frames
+    segments = 1
+    if info.segmentable and info.duration_s is not None and info.duration_s >= SHORTEST_CUT * segment_s:
+        segments = max(1, round(info.duration_s / segment_s))
     return TitlePlan(
         item,
         would_skip,
@@ -153,17 +162,10 @@ def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bo
         height=info.height,
         fps=None if info.fps is None else float(info.fps),
         duration_s=info.duration_s,
-        segments=_segments(info.duration_s if info.segmentable else None, segment_s),
+        segments=segments,
         frames=frames,
         frames_to_infer=infer,
     )
-
-
-def _segments(duration_s: float | None, segment_s: float) -> int:
-    # A title shorter than one and a half segments stays whole (vsal.video.segments).
-    if duration_s is None or duration_s < 1.5 * segment_s:
-        return 1
-    return math.ceil(duration_s / segment_s)
 
 
 def _source_failure(title: Title, error: Exception) -> TitleFailed:

@@ -1,0 +1,187 @@
+"""Every option that is a setting, once: its help, its units, and how a verb gets them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from vsal.cli.screen import Screen
+from vsal.errors import SettingsError, VsalError
+from vsal.settings import PrepareSettings, RunSettings, checked
+
+Group = type[PrepareSettings] | type[RunSettings]
+
+MODEL, SHOTS, MAPS, QP = "Model", "Decoding and shots", "Maps over time", "QP offsets"
+RUN, MACHINE = "The run", "Machines and memory"
+
+# Field of PrepareSettings or RunSettings -> (panel, help). The text says units; the default is added.
+SETTINGS: dict[str, tuple[str, str]] = {
+    "model": (MODEL, "Registered name, or path or URI, of a saliency model (ONNX)."),
+    "accept_licence": (MODEL, "Use a model whose licence forbids commercial use."),
+    "sample_rate": (MAPS, "Frames a second of the title's time that the model sees."),
+    "map_interval": (MAPS, "Seconds that one map covers, or 'shot' for one map a shot."),
+    "samples_per_map": (MAPS, "Samples of a shot, evenly spaced, that make its map under --map-interval shot."),
+    "aggregator": (MAPS, "How the samples of a map become one mask."),
+    "ema_alpha": (MAPS, "Weight of a new sample in the moving average, 0 to 1; overrides --ema-half-life-s."),
+    "ema_half_life_s": (MAPS, "Seconds after which the moving average has forgotten half."),
+    "shot_detector": (SHOTS, "Rule that finds the cuts."),
+    "shot_model": (SHOTS, "TransNetV2 ONNX file, for --shot-detector transnetv2."),
+    "min_shot_s": (SHOTS, "Shortest shot, in seconds."),
+    "exact_decode": (SHOTS, "Run the decoder's loop filter too: slower, every pixel as a player shows it."),
+    "qp_mapping": (QP, "rd: least saliency-weighted distortion at equal rate. linear: (2 saliency - 1) x offset."),
+    "qp_floor": (QP, "Weight of a block that nobody looks at, above 0 to 1; 1 turns ROI off (rd)."),
+    "qp_limit": (QP, "Largest QP offset either way, in QP."),
+    "qp_offset": (QP, "Strength of the linear mapping, in QP."),
+    "device": (MACHINE, "Where the model runs; auto takes a GPU if the cluster has one. gpu never falls back."),
+    "gpu_fraction": (MACHINE, "Share of one GPU for each saliency actor."),
+    "saliency_actors": (MACHINE, "Saliency actors in the pool [default: by the size of the cluster]."),
+    "saliency_threads": (MACHINE, "Threads of one saliency actor on a CPU [default: by the size of the machine]."),
+    "segment_s": (MACHINE, "Seconds of video that one scan task decodes; cuts fall on keyframes."),
+    "titles_in_flight": (MACHINE, "Titles that are open at a time [default: by the size of the cluster]."),
+    "windows_in_flight": (MACHINE, "Windows of frames that one scan task may have under inference."),
+    "object_store_mb": (MACHINE, "Ray's object store on a local start, in MB."),
+    "attempts": (RUN, "Times that a title is tried before it counts as failed."),
+    "title_timeout_s": (RUN, "Seconds that one attempt at a title may take [default: by its length]."),
+    "max_failed": (RUN, "Failed titles up to which the run still exits with 0."),
+    "force": (RUN, "Do titles again whose manifest is already committed with these settings."),
+}
+
+
+def verb(
+    *groups: Group, only: frozenset[str] | None = None, defaults: dict[str, Any] | None = None
+) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+    """Make a function a verb: settings as options, --json and --debug, errors as one message and an exit code.
+
+    The function takes `screen: Screen`, its own parameters, and `settings: PrepareSettings` and `run: RunSettings` for
+    the groups asked for. What it returns is the exit code; None is 0.
+
+    Args:
+        groups: the settings whose fields become options.
+        only: of their fields, those that become options; all if not given.
+        defaults: values that this verb prefers to a setting's own default.
+    """
+
+    def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
+        own = dict(inspect.signature(function, eval_str=True).parameters)
+        for injected in ("screen", "settings", "run"):
+            own.pop(injected, None)
+        fields = {group: [n for n in group.model_fields if only is None or n in only] for group in groups}
+        preferred = defaults or {}
+        options = [
+            _option(name, group.model_fields[name], preferred.get(name)) for group in groups for name in fields[group]
+        ]
+
+        @functools.wraps(function)
+        def wrapper(**given: Any) -> None:
+            screen = Screen(given.pop("json_output"))
+            debug = given.pop("debug")
+            typed = {name: given.pop(name) for names in fields.values() for name in names}
+
+            def body() -> int | None:
+                for group, names in fields.items():
+                    values = preferred | {name: typed[name] for name in names if typed[name] is not None}
+                    values = {n: _read(value, group.model_fields[n]) for n, value in values.items() if n in names}
+                    given["settings" if group is PrepareSettings else "run"] = checked(group, values)
+                return function(screen=screen, **given)
+
+            with screen.guarded():
+                code = _ended(body, screen, debug)
+            raise typer.Exit(code)
+
+        common = [_flag("json_output", "--json", "Print one JSON document to stdout; everything else goes to stderr.")]
+        common.append(_flag("debug", "--debug", "Show the whole trace of an error."))
+        parameters = [*own.values(), *options, *common]
+        keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        # Typer reads a signature from these, and the help from the docstring, whose line breaks are the source's.
+        wrapper.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+        wrapper.__doc__ = "\n\n".join(" ".join(p.split()) for p in (function.__doc__ or "").split("\n\n"))
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        del wrapper.__wrapped__
+        return wrapper
+
+    return decorate
+
+
+def _ended(body: Callable[[], int | None], screen: Screen, debug: bool) -> int:
+    """The exit code of the verb: 0 to 2 as DESIGN gives them, 130 when it was interrupted."""
+    try:
+        return body() or 0
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        screen.note("Stopped. What is committed stays; the same command goes on from there.")
+        screen.document({"error": {"kind": "interrupted", "message": "stopped by the user"}})
+        return 130
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        expected = isinstance(error, VsalError)
+        kind = "settings" if isinstance(error, SettingsError) else "failed" if expected else "unexpected"
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        screen.error(text)
+        if not expected and not debug:
+            screen.note("This should not happen. --debug shows where it did.")
+        screen.document({"error": {"kind": kind, "message": text}})
+        return 2 if kind == "settings" else 1
+
+
+def _option(name: str, field: FieldInfo, preferred: Any) -> inspect.Parameter:
+    panel, text = SETTINGS[name]
+    default = field.default if preferred is None else preferred
+    flag = "--" + name.replace("_", "-")
+    words, numbers = _shape(field.annotation)
+    kind: Any = bool if bool in numbers else str if words else next(iter(numbers), str)
+    if default is not None and kind is not bool:
+        text = f"{text} [dim]\\[default: {default}][/]"
+    if words and not numbers:
+        text = f"{text} [dim]\\[{'|'.join(words)}][/]"
+    info = typer.Option(
+        flag,
+        help=text.replace(" [default: by", " \\[default: by"),
+        rich_help_panel=panel,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
+    )
+
+
+def _flag(name: str, flag: str, text: str) -> inspect.Parameter:
+    annotation = Annotated[bool, typer.Option(flag, help=text)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+
+
+def _shape(annotation: Any) -> tuple[list[str], set[type]]:
+    """The words and the plain types that a field takes."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)], set()
+    if get_origin(annotation) is Annotated:
+        return _shape(get_args(annotation)[0])
+    if isinstance(annotation, type):
+        return [], set() if annotation in (type(None), str) else {annotation}
+    words: list[str] = []
+    numbers: set[type] = set()
+    for part in get_args(annotation):
+        more, kinds = _shape(part)
+        words += more
+        numbers |= kinds
+    return words, numbers
+
+
+def _read(value: Any, field: FieldInfo) -> Any:
+    """A number where a setting takes words as well as numbers (--map-interval 0.5)."""
+    words, numbers = _shape(field.annotation)
+    if isinstance(value, str) and words and numbers:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,115 @@
+"""`vsal plan`: what prepare would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vsal.cli.options import verb
+from vsal.cli.progress import span
+from vsal.cli.screen import Screen
+from vsal.cli.verbs.prepare import Catalog
+from vsal.settings import PrepareSettings, RunSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vsal.planning import TitlePlan
+
+SHOWN = 40  # rows on the screen; --json has them all
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("plan")(plan)
+
+
+@verb(PrepareSettings, RunSettings)
+def plan(
+    screen: Screen,
+    settings: PrepareSettings,
+    run: RunSettings,
+    catalog: Catalog,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="The manifest that a run would write: says what it would skip.")
+    ] = None,
+) -> int:
+    """Say what `vsal prepare` would do, from the headers of the videos alone.
+
+    Segments and frames to infer are estimates by the declared duration. Ends with 1 if more titles than --max-failed
+    cannot be prepared.
+    """
+    from vsal.catalog import read_catalog
+    from vsal.planning import plan_titles
+    from vsal.saliency.registry import load_model
+
+    titles = read_catalog(catalog)
+    model = load_model(settings.model, accept_licence=run.accept_licence)
+    plans = []
+    with screen.log.status(f"reading {len(titles)} headers"):
+        for item in plan_titles(titles, out, settings, model.sha256, segment_s=run.segment_s, force=run.force):
+            plans.append(item)
+    totals = _totals(plans)
+    screen.document({"totals": totals, "titles": [item.document() for item in plans]})
+    if not screen.as_json:
+        screen.show(_table(plans), *_words(totals, len(plans)))
+    return 0 if totals["failed"] <= run.max_failed else 1
+
+
+def _totals(plans: Sequence[TitlePlan]) -> dict[str, Any]:
+    todo = [item for item in plans if not item.would_skip and item.failure is None]
+    return {
+        "titles": len(plans),
+        "to_do": len(todo),
+        "would_skip": sum(item.would_skip and item.failure is None for item in plans),
+        "failed": sum(item.failure is not None for item in plans),
+        "duration_s": round(sum(item.duration_s or 0.0 for item in todo), 3),
+        "unknown_duration": sum(item.duration_s is None for item in todo),
+        "segments": sum(item.segments for item in todo),
+        "frames": sum(item.frames or 0 for item in todo),
+        "frames_to_infer": sum(item.frames_to_infer or 0 for item in todo),
+    }
+
+
+def _table(plans: Sequence[TitlePlan]) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("title", overflow="fold")
+    table.add_column("video")
+    for name in ("duration", "segments", "frames", "to infer"):
+        table.add_column(name, justify="right")
+    table.add_column("what", overflow="fold")
+    for item in plans[:SHOWN]:
+        what = "already done" if item.would_skip else "prepare"
+        if item.failure is not None:
+            what = f"[red]{item.failure.reason}[/]: {escape(item.failure.detail)}"
+        known = item.duration_s is not None
+        table.add_row(
+            escape(item.item.title.title_id),
+            f"{item.codec} {item.width}x{item.height}" if item.codec else "",
+            span(item.duration_s) if item.duration_s is not None else "" if item.failure else "unknown",
+            str(item.segments) if item.segments else "",
+            str(item.frames) if item.frames is not None and known else "",
+            str(item.frames_to_infer) if item.frames_to_infer is not None else "",
+            what,
+        )
+    return table
+
+
+def _words(totals: dict[str, Any], titles: int) -> list[str]:
+    told = [f"... and {titles - SHOWN} titles more (all with --json)"] if titles > SHOWN else []
+    told.append(
+        f"[bold]{totals['to_do']} to do[/], {totals['would_skip']} already done, {totals['failed']} cannot be prepared"
+    )
+    if totals["to_do"]:
+        unknown = f", {totals['unknown_duration']} of unknown length" if totals["unknown_duration"] else ""
+        told.append(
+            f"{span(totals['duration_s'])} of video{unknown}: {totals['segments']} segments, {totals['frames']} frames, "
+            f"about {totals['frames_to_infer']} of them to infer"
+        )
+    return told

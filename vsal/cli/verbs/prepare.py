@@ -1,0 +1,94 @@
+"""`vsal prepare`: catalogue in, manifest out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsal.cli.options import verb
+from vsal.cli.progress import display, span
+from vsal.cli.screen import Screen
+from vsal.settings import PrepareSettings, RunSettings
+
+if TYPE_CHECKING:
+    from vsal.distributed.outcomes import RunSummary
+
+Catalog = Annotated[
+    str,
+    typer.Argument(
+        help="A video, a folder, a glob, or a list of videos (.txt, .csv, .jsonl, .parquet); a path, s3:// or gs://.",
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join, host:port or 'auto' \\[default: start Ray here].", show_default=False),
+]
+SHOWN_FAILURES = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("prepare")(prepare)
+
+
+@verb(PrepareSettings, RunSettings)
+def prepare(
+    screen: Screen,
+    settings: PrepareSettings,
+    run: RunSettings,
+    catalog: Catalog,
+    out: Annotated[str, typer.Option("--out", "-o", help="Where the manifest goes: a folder, s3:// or gs://.")],
+    address: Address = None,
+) -> int:
+    """Find the shots and saliency of every title and write the ROI manifest.
+
+    A title whose manifest is committed with the same model, source and settings is left as it is, so the same command
+    goes on after an interruption.
+    """
+    from vsal.catalog import read_catalog
+    from vsal.distributed.cluster import ray_cluster
+    from vsal.distributed.prepare import prepare_catalogue
+
+    titles = read_catalog(catalog)
+    with ray_cluster(run, address), display(screen.log) as report:
+        summary = prepare_catalogue(titles, out, settings, run, on_progress=report)
+    screen.document(summary.document())
+    screen.show(*lines(summary))
+    return summary.exit_code
+
+
+def lines(summary: RunSummary) -> list[str]:
+    """The end of a run in words."""
+    from rich.markup import escape
+
+    done, skipped, failed = (summary.count(status) for status in ("done", "skipped", "failed"))
+    document = summary.document()
+    told = []
+    if done == failed == 0:
+        told.append(
+            f"Nothing to do: all {skipped} titles are prepared with these settings already (--force does them again)."
+            if skipped != 1
+            else "Nothing to do: the title is prepared with these settings already (--force does it again)."
+        )
+    else:
+        video_s = sum(outcome.duration_s for outcome in summary.outcomes if outcome.status == "done")
+        told.append(f"[bold]{done} done[/], {skipped} already done, {failed} failed, in {span(summary.seconds)}")
+        if done:
+            work_s = max(summary.seconds - summary.startup_s, 1e-9)
+            told.append(
+                f"{document['shots']} shots, {document['maps']} maps, {document['frames']} frames: "
+                f"{document['frames'] / work_s:.0f} frames/s, {video_s / work_s:.1f} x real time"
+            )
+        if document["decode_errors"]:
+            told.append(f"{document['decode_errors']} damaged places were decoded around")
+    for item in document["failed"][:SHOWN_FAILURES]:
+        told.append(f"[red]failed[/]  {escape(item['title_id'])}  {item['reason']}: {escape(item['detail'])}")
+    if failed > SHOWN_FAILURES:
+        told.append(f"... and {failed - SHOWN_FAILURES} more: vsal inspect {escape(summary.out)}")
+    if failed and summary.exit_code == 0:
+        told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
+    if done or skipped:
+        told.append(f"Manifest: {escape(summary.out)}  (look at it: vsal inspect {escape(summary.out)})")
+    return told
