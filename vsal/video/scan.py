@@ -1,0 +1,292 @@
+"""One pass over a segment: cut scores and motion of every frame, and the frames that a model will see."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+
+from vsal.video.clock import SampleClock
+from vsal.video.decode import SegmentReader
+from vsal.video.pixels import TINY_SIZE, InputMaker, Thumbnailer
+from vsal.video.probe import VideoInfo, check_size, display_aspect
+from vsal.video.segments import Segment, SegmentBroken
+
+SizeFor = Callable[[float], tuple[int, int]]
+CHUNK_FRAMES = 256
+SCORE_OF_NEW_SIZE = 255.0  # the highest there is: pictures of different sizes cannot be compared
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """How a segment is scanned."""
+
+    sample_rate: float  # frames a second that the model sees
+    exact_decode: bool = False  # run the loop filter
+    tiny: bool = False  # a 48x27 picture of every frame, for cut models
+    motion_maps: bool = False  # luma change per pixel at model size, for video models
+    window_frames: int = 16  # samples a chunk holds at most
+
+
+class Past(NamedTuple):
+    """The frame one past a segment's end, which is the first of the next segment."""
+
+    pts: int
+    score: float  # against the segment's last frame
+    motion: float
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEnd:
+    """What is known of a segment once it has been decoded; two segments meet where `past` is the next one's first."""
+
+    frames: int
+    decode_errors: int
+    first_digest: bytes
+    past: Past | None  # None at the title's end
+    last_duration_pts: int  # of the last frame
+    interlaced: bool
+    keyframes: int
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A run of a segment's frames, in display order; frames are numbered from the segment's first.
+
+    Attributes:
+        first: number of the first frame in it.
+        score: float64 [n], cut score against the frame before; nan for a segment's first frame.
+        motion: float32 [n], mean absolute luma change against the frame before, 0..255; 0 for a segment's first frame.
+        sizes: (frame, width, height) of the segment's first frame and of each whose size differs from the one before.
+        samples: int64 [m], the frames that the model sees. The last may be the frame one past the segment's end: it
+            belongs to this segment, which knows both its neighbours, and not to the next.
+        frames: uint8 [m, h, w, 3] RGB, upright.
+        motion_maps: uint8 [m, h, w], absolute luma change against the frame before.
+        sample_motion: float32 [m].
+        tiny: uint8 [n, 27, 48, 3] RGB.
+        end: set on the segment's last chunk.
+    """
+
+    seq: int
+    segment: int
+    first: int
+    pts: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float64]
+    motion: npt.NDArray[np.float32]
+    sizes: list[tuple[int, int, int]]
+    samples: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.uint8]
+    motion_maps: npt.NDArray[np.uint8] | None
+    sample_motion: npt.NDArray[np.float32]
+    tiny: npt.NDArray[np.uint8] | None
+    end: SegmentEnd | None = None
+
+
+def scan_segment(info: VideoInfo, segment: Segment, settings: ScanSettings, size_for: SizeFor) -> Iterator[Chunk]:
+    """Decode a segment once and yield its chunks; scanned again, it yields the same chunks.
+
+    Args:
+        info: of the title.
+        segment: one of `cut_segments(info)`, or WHOLE.
+        settings: what to gather.
+        size_for: width and height of the model's input for a display aspect ratio.
+
+    Raises:
+        SegmentBroken: the segment cannot be scanned on its own; scan the title as WHOLE.
+        TitleFailed: the title cannot be scanned at all.
+    """
+    cv2.setNumThreads(1)  # parallel work is one segment a core
+    return _Scan(info, segment, settings, size_for).chunks()
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A decoded frame that waits for its successor, which decides whether it is a sample."""
+
+    number: int
+    pts: int
+    picture: VideoFrame
+    score: float
+    motion: float
+    tiny: npt.NDArray[np.uint8] | None
+    wanted: bool = False
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The chunk being filled."""
+
+    first: int
+    pts: list[int] = field(default_factory=list)
+    score: list[float] = field(default_factory=list)
+    motion: list[float] = field(default_factory=list)
+    sizes: list[tuple[int, int, int]] = field(default_factory=list)
+    samples: list[int] = field(default_factory=list)
+    frames: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    motion_maps: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    sample_motion: list[float] = field(default_factory=list)
+    tiny: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+
+
+class _Scan:
+    """The state of one pass over a segment."""
+
+    def __init__(self, info: VideoInfo, segment: Segment, settings: ScanSettings, size_for: SizeFor) -> None:
+        self._info, self._segment, self._settings, self._size_for = info, segment, settings, size_for
+        self._reader = SegmentReader(info, segment, settings.exact_decode)
+        self._clock = SampleClock(settings.sample_rate, info.time_base, info.zero_pts)
+        self._thumbnails: Thumbnailer | None = None
+        self._maker: InputMaker | None = None
+        self._size: tuple[int, int] | None = None  # of the frames in the chunk being filled
+        self._filling = _Filling(0)
+        self._seq = 0
+        self._frames = 0
+        self._interlaced = False
+        self._duration = 0
+        self._first_digest = b""
+        self._past: Past | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        earlier: _Frame | None = None
+        before: VideoFrame | None = None  # the picture ahead of `earlier`, kept for motion maps only
+        source = self._reader.frames()
+        try:
+            for pts, picture in source:
+                if earlier is None:
+                    frame = self._measured(pts, picture)
+                    frame.wanted = self._segment.start_pts is None  # else the segment before decides on it
+                else:
+                    at_earlier, at_this = self._clock.pick(earlier.pts, pts)
+                    owned = earlier.number > 0 or self._segment.start_pts is None
+                    earlier.wanted |= at_earlier and owned
+                    if self._past is not None:
+                        break  # the frame after the one past the end: all that was left to know
+                    yield from self._commit(earlier, before)
+                    frame = self._measured(pts, picture)
+                    frame.wanted = at_this
+                before = earlier.picture if earlier and self._settings.motion_maps else None
+                earlier = frame
+                self._note_end(frame)
+        finally:
+            source.close()
+        if self._segment.end_pts is not None and self._past is None:
+            raise self._broken(f"ends before the next begins, at pts {self._segment.end_pts}")
+        if earlier is not None:
+            yield from self._commit(earlier, before)
+        yield self._flush(last=True)
+
+    def _measured(self, pts: int, picture: VideoFrame) -> _Frame:
+        """The frame with its score and motion against the one before."""
+        number = self._frames
+        thumbnails = self._thumbnails
+        if thumbnails is None or thumbnails.picture_size != (picture.width, picture.height):
+            check_size(picture.width, picture.height, self._info.uri)
+            thumbnails = self._thumbnails = Thumbnailer(picture)
+            thumbnails.add(picture)
+            score, motion = (SCORE_OF_NEW_SIZE, 0.0) if number else (math.nan, 0.0)
+        else:
+            score, motion = thumbnails.add(picture)
+        if number == 0:
+            self._first_digest = _digest(pts, thumbnails)
+        self._frames += 1
+        self._interlaced |= picture.interlaced_frame
+        tiny = thumbnails.tiny() if self._settings.tiny else None
+        return _Frame(number, pts, picture, score, motion, tiny)
+
+    def _note_end(self, frame: _Frame) -> None:
+        """Recognises the frame one past the segment's end."""
+        end_pts = self._segment.end_pts
+        if end_pts is None or frame.pts < end_pts:
+            self._duration = frame.picture.duration
+            return
+        if frame.pts != end_pts:
+            raise self._broken(f"should end at pts {end_pts}, but the frame there is at pts {frame.pts}")
+        self._frames -= 1
+        assert self._thumbnails is not None
+        self._past = Past(frame.pts, frame.score, frame.motion, _digest(frame.pts, self._thumbnails))
+
+    def _commit(self, frame: _Frame, before: VideoFrame | None) -> Iterator[Chunk]:
+        """Puts a frame into the chunk being filled, and gives that out when it is full."""
+        size = (frame.picture.width, frame.picture.height)
+        if size != self._size:
+            if self._filling.pts:
+                yield self._flush()
+            self._size = size
+            aspect = display_aspect(*size, self._info.sample_aspect_ratio, self._info.rotation_deg)
+            self._maker = InputMaker(frame.picture, self._size_for(aspect), self._info.rotation_deg)
+            if frame.number < self._frames:
+                self._filling.sizes.append((frame.number, *size))
+        filling = self._filling
+        if frame.number < self._frames:  # not the one past the end
+            filling.pts.append(frame.pts)
+            filling.score.append(frame.score)
+            filling.motion.append(frame.motion)
+            if frame.tiny is not None:
+                filling.tiny.append(frame.tiny)
+        if frame.wanted:
+            self._sample(frame, before)
+        if len(filling.samples) >= self._settings.window_frames or len(filling.pts) >= CHUNK_FRAMES:
+            yield self._flush()
+
+    def _sample(self, frame: _Frame, before: VideoFrame | None) -> None:
+        filling, maker = self._filling, self._maker
+        assert maker is not None
+        filling.samples.append(frame.number)
+        filling.frames.append(maker.rgb(frame.picture))
+        filling.sample_motion.append(frame.motion)
+        if self._settings.motion_maps:
+            luma = maker.luma(frame.picture)
+            comparable = before is not None and (before.width, before.height) == self._size
+            change = cv2.absdiff(luma, maker.luma(before)) if before and comparable else np.zeros_like(luma)
+            filling.motion_maps.append(np.asarray(change, np.uint8))
+
+    def _flush(self, last: bool = False) -> Chunk:
+        filling, size = self._filling, (0, 0) if self._maker is None else self._maker.size
+        self._filling = _Filling(filling.first + len(filling.pts))
+        chunk = Chunk(
+            seq=self._seq,
+            segment=self._segment.index,
+            first=filling.first,
+            pts=np.array(filling.pts, np.int64),
+            score=np.array(filling.score, np.float64),
+            motion=np.array(filling.motion, np.float32),
+            sizes=filling.sizes,
+            samples=np.array(filling.samples, np.int64),
+            frames=_stacked(filling.frames, (*size[::-1], 3)),
+            motion_maps=_stacked(filling.motion_maps, size[::-1]) if self._settings.motion_maps else None,
+            sample_motion=np.array(filling.sample_motion, np.float32),
+            tiny=_stacked(filling.tiny, (*TINY_SIZE[::-1], 3)) if self._settings.tiny else None,
+            end=self._end() if last else None,
+        )
+        self._seq += 1
+        return chunk
+
+    def _end(self) -> SegmentEnd:
+        return SegmentEnd(
+            frames=self._frames,
+            decode_errors=self._reader.decode_errors,
+            first_digest=self._first_digest,
+            past=self._past,
+            last_duration_pts=self._duration or self._info.frame_duration,
+            interlaced=self._interlaced,
+            keyframes=self._reader.keyframes,
+        )
+
+    def _broken(self, why: str) -> SegmentBroken:
+        return SegmentBroken(f"segment {self._segment.index} of {self._info.uri} {why}")
+
+
+def _digest(pts: int, thumbnails: Thumbnailer) -> bytes:
+    return hashlib.blake2b(thumbnails.bgr.data, digest_size=16, salt=pts.to_bytes(16, "little", signed=True)).digest()
+
+
+def _stacked(pictures: list[npt.NDArray[np.uint8]], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    return np.stack(pictures) if pictures else np.zeros((0, *shape), np.uint8)
