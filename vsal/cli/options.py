@@ -34,7 +34,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "shot_model": (SHOTS, "TransNetV2 ONNX file, for --shot-detector transnetv2."),
     "min_shot_s": (SHOTS, "Shortest shot, in seconds."),
     "exact_decode": (SHOTS, "Run the decoder's loop filter too: slower, every pixel as a player shows it."),
-    "qp_mapping": (QP, "rd: least saliency-weighted distortion at equal rate. linear: (2 saliency - 1) x offset."),
+    "qp_mapping": (QP, "rd: least saliency-weighted distortion at equal rate. linear: (1 - 2 saliency) x offset."),
     "qp_floor": (QP, "Weight of a block that nobody looks at, above 0 to 1; 1 turns ROI off (rd)."),
     "qp_limit": (QP, "Largest QP offset either way, in QP."),
     "qp_offset": (QP, "Strength of the linear mapping, in QP."),

@@ -6,11 +6,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vsal.errors import Reason, TitleFailed
 from vsal.report.overlay import Rgb
 from vsal.video.decode import SegmentReader
+from vsal.video.pixels import InputMaker
 from vsal.video.probe import VideoInfo
 from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
 
@@ -64,14 +63,8 @@ def _decode(info: VideoInfo, segment: Segment, items: Sequence[Wanted]) -> dict[
                 anchored.setdefault(item.anchor, 0)
         hits = [item for item in open_items if anchored.get(item.anchor) == item.frame - item.anchor]
         for item in hits:
-            found[item.frame] = (pts, _upright(frame, item.size, info.rotation_deg))
+            found[item.frame] = (pts, InputMaker(frame, item.size, info.rotation_deg).rgb(frame))
             open_items.remove(item)
         if not open_items:
             break
     return found
-
-
-def _upright(frame, size: tuple[int, int], rotation_deg: int) -> Rgb:
-    width, height = size[::-1] if rotation_deg % 180 else size
-    coded = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-    return np.ascontiguousarray(np.rot90(coded, -rotation_deg // 90))

@@ -109,7 +109,7 @@ def _words(totals: dict[str, Any], titles: int) -> list[str]:
     if totals["to_do"]:
         unknown = f", {totals['unknown_duration']} of unknown length" if totals["unknown_duration"] else ""
         told.append(
-            f"{span(totals['duration_s'])} of video{unknown}: {totals['segments']} segments, {totals['frames']} frames, "
-            f"about {totals['frames_to_infer']} of them to infer"
+            f"{span(totals['duration_s'])} of video{unknown}: {totals['segments']} segments, "
+            f"{totals['frames']} frames, about {totals['frames_to_infer']} of them to infer"
         )
     return told
