@@ -9,6 +9,7 @@ for record in read_manifest("out").titles():
 from __future__ import annotations
 
 from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
+from vsal.manifest.remap import mapping_settings, remap
 from vsal.manifest.schema import (
     BLOCK_SIZE,
     KEY_DECODE_ERRORS,
@@ -26,6 +27,7 @@ from vsal.manifest.schema import (
 )
 from vsal.manifest.title import TitleManifest
 from vsal.manifest.titles import TITLES_SCHEMA, TitleRecord, write_titles
+from vsal.manifest.validate import validate
 from vsal.manifest.writer import ManifestWriter
 
 __all__ = [
@@ -44,10 +46,13 @@ __all__ = [
     "TitleRecord",
     "file_metadata",
     "fingerprint",
+    "mapping_settings",
     "maps_uri",
     "read_fingerprint",
     "read_manifest",
+    "remap",
     "runs_uri",
     "titles_uri",
+    "validate",
     "write_titles",
 ]

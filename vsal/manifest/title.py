@@ -50,7 +50,7 @@ class TitleManifest:
         self._input = storage.open_random(uri)
         self._group: tuple[int, list[MapRow]] | None = None
         try:
-            self._file = pq.ParquetFile(self._input, pre_buffer=False)
+            self._file = pq.ParquetFile(self._input, pre_buffer=True, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             self._input.close()
             raise ManifestError(
@@ -140,7 +140,7 @@ class TitleManifest:
         """First frame of each row group."""
         column = SCHEMA.get_field_index("frame_start")
         starts = []
-        for index in range(self._file.num_row_groups):
+        for index in range(self.groups):
             statistics = self._file.metadata.row_group(index).column(column).statistics
             known = statistics is not None and statistics.has_min_max
             starts.append(int(statistics.min if known else self._column("frame_start", index)[0]))
@@ -178,8 +178,8 @@ class TitleManifest:
     def shots(self) -> list[tuple[int, int, int]]:
         """(shot, first frame, one past the last frame) of every shot, in order."""
         found: list[tuple[int, int, int]] = []
-        for index in range(self._file.num_row_groups):
-            table = self._read(index, ["shot", "frame_start", "frame_end"])
+        for index in range(self.groups):
+            table = self.read_group(index, ["shot", "frame_start", "frame_end"])
             for shot, start, end in zip(*(column.to_pylist() for column in table.columns), strict=True):
                 if found and found[-1][0] == shot:
                     found[-1] = (shot, found[-1][1], end)
@@ -190,14 +190,29 @@ class TitleManifest:
     def _rows(self, index: int) -> list[MapRow]:
         if self._group is None or self._group[0] != index:
             self._group = None  # before the next one is read, so that only one is held
-            self._group = (index, _map_rows(self._read(index, SCHEMA.names), self.uri))
+            self._group = (index, _map_rows(self.read_group(index, SCHEMA.names), self.uri))
         return self._group[1]
 
     def _column(self, name: str, index: int) -> list[Any]:
-        values: list[Any] = self._read(index, [name]).column(0).to_pylist()
+        values: list[Any] = self.read_group(index, [name]).column(0).to_pylist()
         return values
 
-    def _read(self, index: int, columns: list[str]) -> Any:
+    @property
+    def groups(self) -> int:
+        """Row groups of the file."""
+        return int(self._file.num_row_groups)
+
+    @property
+    def schema(self) -> Any:
+        """The file's columns as an Arrow schema without metadata."""
+        return self._file.schema_arrow.remove_metadata()
+
+    def read_group(self, index: int, columns: list[str]) -> Any:
+        """Columns of a row group as an Arrow table; checksums of its pages are verified.
+
+        Raises:
+            ManifestError: it is damaged.
+        """
         try:
             return self._file.read_row_group(index, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError, KeyError) as error:

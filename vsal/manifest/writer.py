@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,9 @@ from vsal.manifest.schema import (
     written_by,
 )
 
-ZSTD_LEVEL = 3
+# On the maps of real films: 4 % smaller than level 3 at a third more time; 13 and above take several times as long.
+ZSTD_LEVEL = 6
+PAGE_BYTES = 4 * 1024 * 1024  # a row group's grids in one page: it is read whole anyway, and compresses better
 
 
 class ManifestWriter:
@@ -58,6 +61,7 @@ class ManifestWriter:
             data_page_version="1.0",
             compression="zstd",
             compression_level=ZSTD_LEVEL,
+            data_page_size=PAGE_BYTES,
             # Parquet has no bytes: a uint8 is an int32 unless it is an index into a dictionary of at most 256 values.
             use_dictionary=["title_id", "saliency.list.element", "qp_offset.list.element"],
             # Readers skip row groups by these columns; a range of saliencies says nothing.
@@ -139,21 +143,27 @@ class ManifestWriter:
         if self._last is None:
             self.abandon()
             raise ValueError("a manifest without a map: a title without frames has none")
+        try:
+            self._finish(extra_metadata or {})
+        except BaseException:
+            self.abandon()
+            raise
+        self._closed = True
+
+    def _finish(self, extra_metadata: Mapping[str, str]) -> None:
         self._flush()
         counts = {KEY_FRAMES: str(self.frames), KEY_SHOTS: str(self.shots), KEY_MAPS: str(self.maps)}
-        self._writer.add_key_value_metadata({**written_by(), **self._metadata, **counts, **(extra_metadata or {})})
+        self._writer.add_key_value_metadata({**written_by(), **self._metadata, **counts, **extra_metadata})
         self._writer.close()
-        self._closed = True
 
     def abandon(self) -> None:
         """Give the file up and remove it."""
         if not self._closed:
             self._closed = True
             self._open.clear()
-            try:
+            with suppress(OSError, pa.ArrowException):  # a full disk, say: the file goes anyway
                 self._writer.close()
-            finally:
-                storage.discard(self.path)
+            storage.discard(self.path)
 
     def __enter__(self) -> ManifestWriter:
         return self

@@ -1,0 +1,131 @@
+"""Another QP mapping for a manifest that is there, without a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vsal import storage
+from vsal.errors import Reason, SettingsError
+from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
+from vsal.manifest.schema import KEY_FINGERPRINT, ManifestError, MapRow, file_metadata, maps_uri
+from vsal.manifest.title import TitleManifest
+from vsal.manifest.titles import TitleRecord, write_titles
+from vsal.manifest.writer import ManifestWriter
+from vsal.roi.qp import QpMapping, qp_offsets
+
+
+def mapping_settings(mapping: QpMapping) -> dict[str, Any]:
+    """A mapping as the settings of `vsal prepare` name it."""
+    return {
+        "qp_mapping": mapping.kind,
+        "qp_floor": mapping.floor,
+        "qp_limit": mapping.limit,
+        "qp_offset": mapping.offset,
+    }
+
+
+def remap(
+    out: str, dest: str, mapping: QpMapping, on_title: Callable[[TitleRecord], None] | None = None
+) -> list[TitleRecord]:
+    """Write the titles of one OUT to another, with QP offsets by another mapping.
+
+    Saliency stays as it is, byte for byte. Settings and fingerprint become those that `vsal prepare` with this mapping
+    would have written, so a later run into `dest` finds the titles done. A title that is there already with that
+    fingerprint is skipped; one that cannot be read or written fails, and the others go on.
+
+    Args:
+        out: where a manifest is.
+        dest: where the new one goes; not `out`.
+        mapping: from saliency to QP offsets.
+        on_title: told of each title when it has ended.
+
+    Returns:
+        one record a title, which `dest`/titles.parquet holds too. Titles that failed in `out` stay failed.
+
+    Raises:
+        SettingsError: `dest` is `out`, or cannot be written.
+        ManifestError: there is no manifest at `out`.
+    """
+    if storage.join(out) == storage.join(dest):
+        raise SettingsError(f"remapping {out} onto itself would lose the old offsets: choose another --out")
+    manifest = read_manifest(out)
+    storage.check_writable(dest)
+    records = []
+    for record in _known_titles(manifest):
+        if record.status != "failed":
+            record = _outcome(manifest, dest, mapping, record)
+        records.append(record)
+        if on_title is not None:
+            on_title(record)
+    write_titles(dest, records)
+    return records
+
+
+def _known_titles(manifest: Manifest) -> list[TitleRecord]:
+    """Every title with a record or a manifest file; a file outlives a failure of a later run."""
+    there = manifest.title_ids()
+    try:
+        records = {record.title_id: record for record in manifest.titles()}
+    except ManifestError:
+        records = {}
+    for title_id in there:
+        known = records.get(title_id)
+        if known is None or known.status == "failed":
+            uri = known.uri if known else ""
+            records[title_id] = TitleRecord(title_id, uri, "done", path=f"maps/{title_id}.parquet")
+    return list(records.values())
+
+
+def _outcome(manifest: Manifest, dest: str, mapping: QpMapping, record: TitleRecord) -> TitleRecord:
+    started = time.perf_counter()
+    failed = replace(record, status="failed", path="", frames=0, shots=0, maps=0, seconds=0.0, attempts=1)
+    try:
+        with manifest.title(record.title_id) as title:
+            written = _remap_title(title, dest, mapping)
+            return replace(
+                record,
+                uri=title.source.uri,
+                status="done" if written else "skipped",
+                reason=None,
+                detail="",
+                frames=title.frames,
+                shots=title.shot_count,
+                maps=title.map_count,
+                seconds=time.perf_counter() - started,
+                attempts=int(written),
+            )
+    except (ManifestError, ValueError) as error:
+        return replace(failed, reason=str(Reason.UNREADABLE), detail=str(error))
+    except OSError as error:
+        return replace(failed, reason=str(Reason.WRITE_FAILED), detail=str(error))
+
+
+def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping) -> bool:
+    settings = title.settings | mapping_settings(mapping)
+    model = title.model
+    metadata = title.metadata | file_metadata(
+        title.source, model["name"], model["sha256"], settings, title.video, title.decode_errors
+    )
+    if read_fingerprint(dest, title.title_id) == metadata[KEY_FINGERPRINT]:
+        return False
+    target = maps_uri(dest, title.title_id)
+    path = storage.staging_file(target)
+    with ManifestWriter(path, metadata) as writer:
+        for row in title.iter_maps():
+            writer.append([_remapped(row, mapping)])
+    try:
+        storage.publish(path, target)
+    except BaseException:
+        storage.discard(path)
+        raise
+    return True
+
+
+def _remapped(row: MapRow, mapping: QpMapping) -> MapRow:
+    saliency = row.saliency.astype(np.float32) / np.float32(255)
+    return replace(row, qp_offset=qp_offsets(saliency, mapping))
