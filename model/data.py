@@ -68,7 +68,7 @@ class Dataset:
 
 
 def load(folder: str | Path, split: str, cache: str | Path) -> Dataset:
-    """Open `split` ("train" or "val") of a folder of shards `<split>-NN.parquet`; the first time, decode it into `cache`.
+    """Open `split` ("train" or "val") of a folder of shards `<split>-NN.parquet`, decoded into `cache` the first time.
 
     Raises:
         FileNotFoundError: there is no shard of that split.
@@ -174,7 +174,7 @@ def example(data: Dataset, i: int, size: tuple[int, int], rng: np.random.Generat
 
 
 def batch(data: Dataset, step: int, batch_size: int, seed: int, small: bool = False) -> tuple[U8, U8]:
-    """The batch of `step`: pictures uint8 [n, h, w, 3] and masks uint8 [n, h, w]. Each epoch has an order of its own."""
+    """The batch of `step`: pictures uint8 [n, h, w, 3] and masks uint8 [n, h, w]. Each epoch has its own order."""
     sizes = SMALL_SIZES if small else SIZES
     rng = np.random.default_rng([seed, step])
     per_epoch = len(data) // batch_size

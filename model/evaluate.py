@@ -1,50 +1,114 @@
-"""Figures of a model: IoU and correlation on held-out pictures and on clips with known masks, and ms a frame.
+"""Figures of a model: agreement with masks of stills and of clips, with gaze, and its time.
 
-    python -m model.evaluate --model model/image_saliency_student_v1.onnx --data FOLDER --davis FOLDER
+    python -m model.evaluate --model image_saliency_student_v1 --stills DUTS --clips DAVIS --gaze OSIE
 
-IoU is of block grids: mask and prediction are area-averaged to 96x72 and cut at 0.5. CC is Pearson's correlation of the
-same grids, before the cut. Both are means over pictures.
+IoU is of block grids: mask and prediction are averaged to 96x72 and cut at 0.5. CC is Pearson's correlation of the
+same grids before the cut. Both are means over pictures (for clips: over frames, 3 a second, then over clips). NSS is
+the map's value at the fixations, in standard deviations above its mean, averaged over pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.data import Dataset
+from model.data import Dataset, load
+
+if TYPE_CHECKING:
+    from vsal.saliency import SaliencySession
 
 GRID = (96, 72)  # columns, rows
+CLIP_STEP = 8  # frames at 24 a second: the default sample rate of `vsal prepare`
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 Predict = Callable[[U8], F32]  # uint8 [n, h, w, 3] -> float32 [n, h', w'] in 0..1
 
 
+def to_grid(values: F32) -> F32:
+    """A mask of any size as a 96x72 grid: area means where it shrinks by much, else interpolated."""
+    shrinks = values.shape[1] >= 1.5 * GRID[0]
+    return np.asarray(
+        cv2.resize(values, GRID, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.float32
+    )
+
+
 def grid_scores(predicted: F32, mask: U8) -> tuple[float, float]:
     """(IoU, CC) of a prediction float [h', w'] in 0..1 and a mask uint8 [h, w], 0..255; (1, 0) if both are empty."""
-    p = cv2.resize(
-        predicted, GRID, interpolation=cv2.INTER_LINEAR if predicted.shape[1] < 2 * GRID[0] else cv2.INTER_AREA
-    )
-    t = cv2.resize(mask.astype(np.float32) / 255, GRID, interpolation=cv2.INTER_AREA)
+    p, t = to_grid(predicted), to_grid(mask.astype(np.float32) / 255)
     both, either = ((p >= 0.5) & (t >= 0.5)).sum(), ((p >= 0.5) | (t >= 0.5)).sum()
     a, b = p - p.mean(), t - t.mean()
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return (float(both / either) if either else 1.0), (float((a * b).sum() / scale) if scale > 0 else 0.0)
 
 
+def shrink(image: U8, size: tuple[int, int]) -> U8:
+    """A picture resized to (width, height) by area means."""
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def score_masks(
     data: Dataset, which: Iterable[int], predict: Predict, size: tuple[int, int] = (256, 144)
 ) -> tuple[float, float]:
-    """Mean (IoU, CC) over pictures of a data set, each resized to `size` (width, height)."""
+    """Mean (IoU, CC) over pictures of a data set, each resized to `size` (width, height), whatever its shape."""
     scores, chosen = [], list(which)
     for start in range(0, len(chosen), 16):
         some = chosen[start : start + 16]
-        frames = np.stack([cv2.resize(data.image(i), size, interpolation=cv2.INTER_AREA) for i in some])
-        scores += [grid_scores(p, data.mask(i)) for p, i in zip(predict(frames.astype(np.uint8)), some, strict=True)]
+        frames = np.stack([shrink(data.image(i), size) for i in some])
+        scores += [grid_scores(p, data.mask(i)) for p, i in zip(predict(frames), some, strict=True)]
     iou, cc = np.mean(scores, axis=0)
     return float(iou), float(cc)
+
+
+def read_clip(path: Path) -> Iterator[U8]:
+    """Frames of a video file, uint8 [h, w, 3] RGB."""
+    capture = cv2.VideoCapture(str(path))
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return
+        yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def clip_frames(folder: Path, name: str) -> list[tuple[U8, U8]]:
+    """Every CLIP_STEP-th (picture, mask) of NAME.mp4 and NAME_mask.mkv: uint8 [h, w, 3] and [h, w]."""
+    pairs = zip(read_clip(folder / f"{name}.mp4"), read_clip(folder / f"{name}_mask.mkv"), strict=False)
+    return [(frame, mask[:, :, 0]) for i, (frame, mask) in enumerate(pairs) if i % CLIP_STEP == 0]
+
+
+def clip_names(folder: Path) -> list[str]:
+    """Names of the clips that have a mask."""
+    return sorted(p.name.removesuffix("_mask.mkv") for p in folder.glob("*_mask.mkv"))
+
+
+def score_clip(folder: Path, name: str, predict: Predict, size: tuple[int, int] = (256, 144)) -> tuple[float, float]:
+    """Mean (IoU, CC) over the sampled frames of one clip."""
+    pairs = clip_frames(folder, name)
+    masks = predict(np.stack([shrink(frame, size) for frame, _ in pairs]))
+    iou, cc = np.mean([grid_scores(p, mask) for p, (_, mask) in zip(masks, pairs, strict=True)], axis=0)
+    return float(iou), float(cc)
+
+
+def score_gaze(shard: Path, predict: Predict, size: tuple[int, int] = (224, 160)) -> float:
+    """Mean NSS over the pictures of a Parquet file with image_webp, fixation_x and fixation_y (fractions)."""
+    scores = []
+    for row in pq.read_table(shard).to_pylist():
+        bgr = cv2.imdecode(np.frombuffer(row["image_webp"], np.uint8), cv2.IMREAD_COLOR)
+        mask = predict(shrink(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), size)[None])[0]
+        if not row["fixation_x"] or mask.std() < 1e-6:
+            scores.append(0.0)
+            continue
+        x = (np.array(row["fixation_x"]) * mask.shape[1]).astype(int).clip(0, mask.shape[1] - 1)
+        y = (np.array(row["fixation_y"]) * mask.shape[0]).astype(int).clip(0, mask.shape[0] - 1)
+        scores.append(float(((mask - mask.mean()) / mask.std())[y, x].mean()))
+    return float(np.mean(scores))
 
 
 def torch_predict(net: object, frames: U8) -> F32:
@@ -53,4 +117,55 @@ def torch_predict(net: object, frames: U8) -> F32:
 
     with torch.no_grad():
         x = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
-        return net(x).sigmoid().numpy()  # type: ignore[operator]
+        return net(x).sigmoid().numpy()  # type: ignore[operator, no-any-return]
+
+
+def frame_ms(session: SaliencySession, batch: int, size: tuple[int, int] = (256, 144)) -> tuple[float, float]:
+    """(median, fastest) milliseconds a frame over 30 calls on `batch` frames of noise."""
+    frames = np.random.default_rng(0).integers(0, 256, (batch, size[1], size[0], 3), np.uint8)
+    times = []
+    for _ in range(33):
+        start = time.perf_counter()
+        session.run(frames)
+        times.append((time.perf_counter() - start) / batch * 1e3)
+    return float(np.median(times[3:])), min(times[3:])
+
+
+def main() -> None:
+    """Parse the command line and print the figures."""
+    from vsal.saliency import SaliencySession, load_model
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="image_saliency_student_v1", help="registered name, or an .onnx file")
+    parser.add_argument("--stills", help="folder of DUTS-style shards with a val split")
+    parser.add_argument("--cache", default=".cache/stills", help="where the decoded stills go")
+    parser.add_argument("--clips", type=Path, help="folder of NAME.mp4 and NAME_mask.mkv")
+    parser.add_argument("--gaze", type=Path, help="folder of a Parquet file with pictures and fixations")
+    args = parser.parse_args()
+    model = load_model(args.model)
+    session = SaliencySession(model.data)
+
+    def predict(frames: U8) -> F32:
+        return session.run(frames).saliency
+
+    print(f"{model.name} sha256 {model.sha256}")
+    for batch in (1, 8, 16):
+        median, fastest = frame_ms(session, batch)
+        print(f"time      256x144, batch {batch:2}, one thread: median {median:.2f} ms a frame, fastest {fastest:.2f}")
+    if args.stills:
+        held_out = load(args.stills, "val", args.cache)
+        for size in ((256, 144), (224, 160)):
+            iou, cc = score_masks(held_out, range(len(held_out)), predict, size)
+            print(f"stills    {len(held_out)} held-out pictures at {size[0]}x{size[1]}: IoU {iou:.3f} CC {cc:.3f}")
+    if args.clips:
+        scores = {name: score_clip(args.clips, name, predict) for name in clip_names(args.clips)}
+        for name, (iou, cc) in scores.items():
+            print(f"clip      {name}: IoU {iou:.3f} CC {cc:.3f}")
+        iou, cc = np.mean(list(scores.values()), axis=0)
+        print(f"clips     mean of {len(scores)}: IoU {iou:.3f} CC {cc:.3f}")
+    for shard in sorted(args.gaze.glob("*.parquet")) if args.gaze else ():
+        print(f"gaze      {shard.stem}: NSS {score_gaze(shard, predict):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Write a trained student as one ONNX file in vsal's contract, and enter it into the registry.
+"""Write a trained student as one ONNX file in vsal's contract, and enter it into the registry and its card.
 
     python -m model.export image --checkpoint DIR/last.pt --name image_saliency_student_v1 --folder model
 
@@ -14,6 +14,7 @@ import copy
 import hashlib
 import io
 import json
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -31,6 +32,7 @@ PARITY = 1e-3  # largest difference from torch, anywhere in any mask
 INPUT_PIXELS = 256 * 144
 SIZE_MULTIPLE = 16
 WEIGHTS_LICENCE = "BSD-2-Clause-Patent"
+IDENTITY = ("<!-- identity -->", "<!-- /identity -->")  # the part of a card that the export writes
 TRAINING_DATA = ["DUTS-TR (Wang et al., CVPR 2017): free for academic research"]
 
 
@@ -107,6 +109,28 @@ def register(folder: Path, entry: dict[str, object]) -> None:
     path.write_text(json.dumps({"models": models}, indent=2) + "\n")
 
 
+def stamp(card: Path, entry: dict[str, object]) -> None:
+    """Write the identity of the file into its card, between the marks, so that card, registry and file agree.
+
+    Raises:
+        SystemExit: the card is not there or has no marks: a model is not shipped without a card.
+    """
+    ops = textwrap.fill(f"Operators: {', '.join(entry['ops'])}.", 120)  # type: ignore[arg-type]
+    lines = [
+        f"- File: `{entry['file']}`",
+        f"- sha256: `{entry['sha256']}`",
+        f"- Parameters: {entry['parameters']:,}",
+        "",
+        ops,
+    ]
+    text = card.read_text() if card.exists() else ""
+    if IDENTITY[0] not in text or IDENTITY[1] not in text:
+        raise SystemExit(f"{card} needs the lines {IDENTITY[0]} and {IDENTITY[1]}: write the card first")
+    before, rest = text.split(IDENTITY[0], 1)
+    after = rest.split(IDENTITY[1], 1)[1]
+    card.write_text("\n".join([before + IDENTITY[0], *lines, IDENTITY[1] + after]))
+
+
 def main() -> None:
     """Parse the command line and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,6 +151,7 @@ def main() -> None:
     (folder / f"{args.name}.onnx").write_bytes(model_bytes)
     entry = describe(args.name, model_bytes)
     register(folder, entry)
+    stamp(folder / str(entry["card"]), entry)
     print(
         f"{args.name}.onnx: step {state['step']}, {len(model_bytes) / 1e6:.2f} MB, {entry['parameters']} parameters, ",
         end="",

@@ -1,8 +1,8 @@
 """The image student: a U-Net of cheap blocks, its shape chosen by the time it takes in ONNX Runtime, not by FLOPs.
 
 What the time of ONNX Runtime's CPU kernels (blocks of 16 channels) taught: a dense 3x3 convolution at half resolution
-costs as much as all blocks at stride 32; a depthwise 3x3 or 5x5 with two 1x1 is cheap at every stride; a 3x3 head with one
-output channel costs as much as one with sixteen, so the head is 1x1.
+costs as much as all blocks at stride 32; a depthwise 3x3 or 5x5 with two 1x1 is cheap at every stride; a 3x3 head with
+one output channel costs as much as one with sixteen, so the head is 1x1.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def train_image(run: Run) -> Path:
-    """Train the image student; returns the checkpoint. Resumes when OUT holds one."""
+def train_image(run: Run, stop: int | None = None) -> Path:
+    """Train the image student; returns the checkpoint. Resumes when OUT holds one; halts at step `stop` if given."""
     torch.manual_seed(run.seed)
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def train_image(run: Run) -> Path:
         print(f"resumed at step {first}", flush=True)
     started, losses = time.process_time(), []
     for step, (frames, masks) in enumerate(
-        pictures.batches(data, first, run.steps, run.batch, run.seed, run.small_steps), start=first
+        pictures.batches(data, first, stop or run.steps, run.batch, run.seed, run.small_steps), start=first
     ):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, run)

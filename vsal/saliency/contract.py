@@ -92,8 +92,7 @@ def parse(model_bytes: bytes) -> onnx.ModelProto:
     """
     if len(model_bytes) > MAX_MODEL_BYTES:
         raise ModelRefused(
-            f"the model has {len(model_bytes) / 1e6:.0f} MB, the limit is {MAX_MODEL_BYTES / 1e6:.0f} MB: "
-            "use a smaller one"
+            f"the model has {len(model_bytes) >> 20} MB, the limit is {MAX_MODEL_BYTES >> 20} MB: use a smaller one"
         )
     try:
         model: onnx.ModelProto = onnx.load_model_from_string(model_bytes)

@@ -178,9 +178,7 @@ def _read(uri: str) -> bytes:
     except IsADirectoryError:
         raise ModelRefused(f"{uri} is a folder: give the path of an .onnx file") from None
     if size > MAX_MODEL_BYTES:
-        raise ModelRefused(
-            f"{uri} has {size / 1e6:.0f} MB, the limit is {MAX_MODEL_BYTES / 1e6:.0f} MB: use a smaller model"
-        )
+        raise ModelRefused(f"{uri} has {size >> 20} MB, the limit is {MAX_MODEL_BYTES >> 20} MB: use a smaller model")
     return storage.read_bytes(uri)
 
 

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from vsal.saliency import GpuUnavailable, ModelRefused, SaliencySession, load_model
+from vsal.saliency import session as module
+
+
+def _noise(n: int, h: int = 32, w: int = 48, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, h, w, 3), np.uint8)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 33])
+def test_every_frame_of_any_batch_gets_its_own_mask_in_order(build: Callable[..., bytes], n: int) -> None:
+    frames = _noise(n)
+    masks = SaliencySession(build()).run(frames)
+    assert masks.gate is None
+    assert masks.saliency.dtype == np.float32
+    np.testing.assert_allclose(masks.saliency, frames.mean(3) / 255, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_graph_with_a_fixed_batch_runs_on_any_number_of_frames(build: Callable[..., bytes], batch: int) -> None:
+    frames = _noise(7)
+    masks = SaliencySession(build(frames=(batch, 32, 48, 3))).run(frames)
+    np.testing.assert_allclose(masks.saliency, frames.mean(3) / 255, atol=1e-5)
+
+
+def test_motion_reaches_the_frames_it_belongs_to(build: Callable[..., bytes]) -> None:
+    frames = _noise(5)
+    motion = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 48), np.uint8)
+    masks = SaliencySession(build(kind="video")).run(frames, motion)
+    assert masks.gate is not None
+    np.testing.assert_allclose(masks.gate, motion / 255, atol=1e-6)
+
+
+def test_frames_that_are_views_need_no_copy_by_the_caller(build: Callable[..., bytes]) -> None:
+    frames = _noise(4, 64, 96)[:, ::2, ::2, ::-1]
+    masks = SaliencySession(build()).run(frames)
+    np.testing.assert_allclose(masks.saliency, frames.mean(3) / 255, atol=1e-5)
+
+
+def test_the_shipped_model_gives_the_same_masks_in_any_batch_and_with_any_threads() -> None:
+    data = load_model().data
+    frames = _noise(5, 144, 256)
+    together = SaliencySession(data, threads=2).run(frames).saliency
+    alone = SaliencySession(data)
+    for frame, mask in zip(frames, together, strict=True):
+        np.testing.assert_allclose(alone.run(frame[None]).saliency[0], mask, atol=1e-5)
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1.0, 9 / 16, 2.39, 0.01, 100.0])
+def test_the_shipped_model_takes_every_size_it_asks_for(aspect: float) -> None:
+    session = SaliencySession(load_model().data)
+    width, height = session.input.size_for(aspect)
+    masks = session.run(_noise(2, height, width)).saliency
+    assert masks.shape == (2, height // 2, width // 2)
+    assert masks.min() >= 0
+    assert masks.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        (np.zeros((1, 32, 48, 3), np.float32), "uint8"),
+        (np.zeros((32, 48, 3), np.uint8), r"\[n, h, w, 3\]"),
+        (np.zeros((1, 3, 32, 48), np.uint8), r"\[n, h, w, 3\]"),
+        (np.zeros((1, 33, 48, 3), np.uint8), "48x33, must be multiples of 16"),
+        (np.zeros((1, 0, 48, 3), np.uint8), "48x0"),
+    ],
+)
+def test_frames_that_do_not_fit_are_an_error(build: Callable[..., bytes], frames: np.ndarray, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        SaliencySession(build()).run(frames)
+
+
+def test_motion_that_is_missing_or_of_another_size_is_an_error(build: Callable[..., bytes]) -> None:
+    session = SaliencySession(build(kind="video"))
+    with pytest.raises(ValueError, match="takes motion"):
+        session.run(_noise(2))
+    with pytest.raises(ValueError, match="motion must be"):
+        session.run(_noise(2), np.zeros((2, 16, 48), np.uint8))
+
+
+def test_another_size_than_the_fixed_one_is_an_error(build: Callable[..., bytes]) -> None:
+    with pytest.raises(ValueError, match=r"\(48, 32\)"):
+        SaliencySession(build(frames=("n", 32, 48, 3))).run(_noise(1, 64, 96))
+
+
+def test_a_graph_whose_saliency_leaves_0_to_1_is_refused_before_any_work(build: Callable[..., bytes]) -> None:
+    with pytest.raises(ModelRefused, match=r"leaves 0\.\.1"):
+        SaliencySession(build(scale=1.0))
+
+
+def test_a_graph_that_onnx_runtime_does_not_load_is_refused(build: Callable[..., bytes]) -> None:
+    with pytest.raises(ModelRefused, match="does not load"):
+        SaliencySession(build(batch_norm_op="NoSuchOperator"))
+
+
+def test_gpu_without_a_cuda_build_says_what_to_install(
+    build: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(GpuUnavailable, match=r"vsal\[cuda\]"):
+        SaliencySession(build(), device="gpu")
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="ONNX Runtime without CUDA")
+@pytest.mark.parametrize(
+    ("missing", "says"), [("libcuda.so.1", "driver"), ("libonnxruntime_providers_cuda.so", "libcudnn.so.9")]
+)
+def test_gpu_without_driver_or_libraries_names_what_is_missing(
+    build: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, missing: str, says: str
+) -> None:
+    def load(name: str, mode: int = 0) -> object:
+        if name.endswith(missing):
+            raise OSError("libcudnn.so.9: cannot open shared object file: No such file or directory")
+        return object()
+
+    monkeypatch.setattr(module.ctypes, "CDLL", load)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    with pytest.raises(GpuUnavailable, match=says):
+        SaliencySession(build(), device="gpu")
+
+
+def test_gpu_never_falls_back_in_silence(build: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    # ONNX Runtime makes a CPU session, with a warning, where the CUDA provider fails to start.
+    monkeypatch.setattr(module, "require_cuda", lambda: None)
+    monkeypatch.setattr(module, "_providers", lambda device, limit: ["CPUExecutionProvider"])
+    with pytest.raises(GpuUnavailable, match="CPUExecutionProvider"):
+        SaliencySession(build(), device="gpu")
+
+
+def test_the_memory_limit_reaches_the_cuda_provider() -> None:
+    name, options = module._providers("gpu", 3 << 30)[0]
+    assert name == "CUDAExecutionProvider"
+    assert options["gpu_mem_limit"] == 3 << 30
+
+
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"device": "tpu"}])
+def test_settings_out_of_range_are_an_error(build: Callable[..., bytes], wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        SaliencySession(build(), **wrong)  # type: ignore[arg-type]
