@@ -148,7 +148,8 @@ def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bo
     infer = None
     if info.duration_s is not None:
         # One sample at each point of the clock from 0 up to the last frame, but never a frame twice.
-        infer = math.floor(info.duration_s * settings.sample_rate) + 1
+        last_s = max(0.0, info.duration_s - (1 / float(info.fps) if info.fps else 0.0))
+        infer = math.floor(last_s * settings.sample_rate) + 1
     if frames is not None:
         infer = min(infer, frames) if infer is not None else frames
     segments = 1

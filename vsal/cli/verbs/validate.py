@@ -26,20 +26,15 @@ def validate(
     """
     from rich.markup import escape
 
-    from vsal import manifest, storage
+    from vsal import manifest
     from vsal.errors import SettingsError
 
-    if out.endswith(".parquet"):
-        files = [out]
-    else:
-        files = [info.uri for info in storage.list_files(storage.join(out, "maps"), recursive=False)]
-        files = [uri for uri in files if uri.endswith(".parquet")]
-        if not files:
-            raise SettingsError(f"there is no manifest in {out}: it has no maps/*.parquet")
-    problems = {uri: manifest.validate(uri) for uri in files}
-    bad = {uri: found for uri, found in problems.items() if found}
-    screen.document({"files": len(files), "problems": bad})
-    for uri, found in bad.items():
-        screen.show(*(f"[red]{escape(uri)}[/]: {escape(problem)}" for problem in found))
-    screen.show(f"{len(files)} files, {len(bad)} with problems")
-    return 1 if bad else 0
+    try:
+        with screen.log.status("reading"):
+            problems = manifest.validate(out)
+    except FileNotFoundError as error:
+        raise SettingsError(f"there is no manifest at {out}") from error
+    screen.document({"manifest": out, "valid": not problems, "problems": problems})
+    screen.show(*(f"[red]problem[/]  {escape(problem)}" for problem in problems))
+    screen.show(f"{len(problems)} problems" if problems else "The manifest is valid.")
+    return 1 if problems else 0

@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from tests import handmade
+from vsal.cli import progress
+from vsal.cli.app import build
+from vsal.cli.options import SETTINGS
+from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
+from vsal.errors import Reason, SettingsError
+from vsal.settings import PrepareSettings, RunSettings
+
+
+class Result:
+    def __init__(self, code: int, stdout: str, stderr: str) -> None:
+        self.code, self.stdout, self.stderr = code, stdout, stderr
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture
+def vsal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Result:
+        result = CliRunner().invoke(build(), [str(argument) for argument in arguments], prog_name="vsal")
+        return Result(result.exit_code, result.stdout, result.stderr)
+
+    return call
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return handmade.write_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def out(tmp_path: Path, clip: Path) -> Path:
+    handmade.write_manifest(tmp_path / "out", "clip", clip)
+    return tmp_path / "out"
+
+
+def summary(*outcomes: TitleOutcome, max_failed: int = 0) -> RunSummary:
+    return RunSummary("r1", "out", outcomes, seconds=12.0, startup_s=2.0, max_failed=max_failed)
+
+
+DONE = TitleOutcome("a", "a.mp4", "done", frames=240, shots=4, maps=30, duration_s=10.0, attempts=1)
+SKIPPED = TitleOutcome("b", "b.mp4", "skipped")
+FAILED = TitleOutcome("[c]", "c.mp4", "failed", reason=Reason.NO_VIDEO, detail="it has no video stream", attempts=1)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """In the place of Ray and the driver: what they were asked, and what they answer."""
+    from vsal.distributed import cluster, prepare
+
+    seen: dict[str, Any] = {"summary": summary(DONE)}
+
+    @contextlib.contextmanager
+    def ray_cluster(run: RunSettings, address: str | None = None) -> Iterator[float]:
+        seen["address"] = address
+        yield 0.0
+
+    def prepare_catalogue(titles: Any, out: str, settings: Any, run: Any, *, on_progress: Any = None) -> RunSummary:
+        seen.update(titles=titles, out=out, settings=settings, run=run)
+        print("a library prints")  # what Ray's workers say arrives here
+        if "raises" in seen:
+            raise seen["raises"]
+        return seen["summary"]
+
+    monkeypatch.setattr(cluster, "ray_cluster", ray_cluster)
+    monkeypatch.setattr(prepare, "prepare_catalogue", prepare_catalogue)
+    return seen
+
+
+def test_every_setting_is_an_option_with_help() -> None:
+    fields = set(PrepareSettings.model_fields) | set(RunSettings.model_fields)
+    assert fields == set(SETTINGS)
+    assert all(text.endswith((".", "]")) and panel for panel, text in SETTINGS.values())
+
+
+def test_options_reach_the_driver_and_the_rest_keeps_its_default(
+    vsal: Callable[..., Result], driver: dict[str, Any], clip: Path
+) -> None:
+    result = vsal(
+        "prepare", clip, "--out", "o", "--map-interval", "shot", "--sample-rate", "6", "--exact-decode",
+        "--qp-mapping", "linear", "--max-failed", "2", "--force", "--address", "auto", "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    wanted = {"map_interval": "shot", "sample_rate": 6.0, "exact_decode": True, "qp_mapping": "linear"}
+    assert driver["settings"] == PrepareSettings(**wanted)
+    assert driver["run"] == RunSettings(max_failed=2, force=True, device="cpu")
+    assert (driver["out"], driver["address"]) == ("o", "auto")
+    assert [title.title_id for title in driver["titles"]] == ["clip"]
+    assert vsal("prepare", clip, "--out", "o", "--map-interval", "0.5").code == 0
+    assert driver["settings"] == PrepareSettings(map_interval=0.5)
+    assert driver["address"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--sample-rate", "0"], "--sample-rate"),
+        (["--map-interval", "often"], "--map-interval"),
+        (["--map-interval", "0.01"], "--sample-rate 100"),
+        (["--aggregator", "median"], "--aggregator"),
+        (["--shot-detector", "transnetv2"], "--shot-model"),
+        (["--qp-limit", "40"], "--qp-limit"),
+        (["--attempts", "0"], "--attempts"),
+    ],
+)
+def test_a_bad_setting_ends_with_2_and_names_its_option(
+    vsal: Callable[..., Result], driver: dict[str, Any], clip: Path, options: list[str], named: str
+) -> None:
+    result = vsal("prepare", clip, "--out", "o", *options)
+    assert result.code == 2
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "settings" not in driver
+
+
+def test_json_is_one_document_whatever_libraries_print(
+    vsal: Callable[..., Result], driver: dict[str, Any], clip: Path
+) -> None:
+    driver["summary"] = summary(DONE, SKIPPED, FAILED)
+    result = vsal("prepare", clip, "--out", "o", "--json")
+    assert result.code == 1
+    assert result.document["titles"] == {"done": 1, "skipped": 1, "failed": 1}
+    assert result.document["failed"][0]["reason"] == "no_video"
+    assert "a library prints" in result.stderr
+
+
+def test_an_error_under_json_is_a_document_too(vsal: Callable[..., Result], driver: dict[str, Any], clip: Path) -> None:
+    driver["raises"] = SettingsError("no [GPU] here: install vsal[cuda]")
+    result = vsal("prepare", clip, "--out", "o", "--json")
+    assert result.code == 2
+    assert result.document == {"error": {"kind": "settings", "message": "no [GPU] here: install vsal[cuda]"}}
+    assert "vsal[cuda]" in result.stderr  # not taken for markup
+
+
+def test_a_surprise_ends_with_1_and_a_trace_only_under_debug(
+    vsal: Callable[..., Result], driver: dict[str, Any], clip: Path
+) -> None:
+    driver["raises"] = ZeroDivisionError("oh")
+    result = vsal("prepare", clip, "--out", "o")
+    assert (result.code, "Traceback" in result.stderr, "ZeroDivisionError: oh" in result.stderr) == (1, False, True)
+    result = vsal("prepare", clip, "--out", "o", "--debug")
+    assert (result.code, "Traceback" in result.stderr) == (1, True)
+
+
+def test_an_interrupted_run_says_how_to_go_on(vsal: Callable[..., Result], driver: dict[str, Any], clip: Path) -> None:
+    driver["raises"] = KeyboardInterrupt()
+    result = vsal("prepare", clip, "--out", "o")
+    assert result.code == 130
+    assert "same command goes on" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_second_run_says_that_there_was_nothing_to_do(
+    vsal: Callable[..., Result], driver: dict[str, Any], clip: Path
+) -> None:
+    driver["summary"] = summary(SKIPPED)
+    result = vsal("prepare", clip, "--out", "o")
+    assert result.code == 0
+    assert "Nothing to do" in result.stdout
+    assert "--force" in result.stdout
+
+
+def test_failures_are_listed_with_their_reason(vsal: Callable[..., Result], driver: dict[str, Any], clip: Path) -> None:
+    driver["summary"] = summary(DONE, FAILED, max_failed=1)
+    result = vsal("prepare", clip, "--out", "o")
+    assert result.code == 0
+    assert "[c]  no_video: it has no video stream" in result.stdout
+    assert "--max-failed 1" in result.stdout
+
+
+def test_an_empty_catalogue_is_an_error_before_ray_starts(
+    vsal: Callable[..., Result], driver: dict[str, Any], tmp_path: Path
+) -> None:
+    result = vsal("prepare", tmp_path / "nothing-here", "--out", "o")
+    assert result.code == 2
+    assert "address" not in driver
+
+
+def state(**changes: Any) -> Progress:
+    values: dict[str, Any] = {
+        "titles": 10, "done": 3, "skipped": 1, "failed": 0, "in_flight": 2,
+        "frames": 5000, "video_s": 200.0, "elapsed_s": 10.0, "eta_s": 75.0,
+    }  # fmt: skip
+    return Progress(**values | changes)
+
+
+def test_plain_progress_is_a_line_in_five_seconds_and_one_a_failed_title() -> None:
+    now = [0.0]
+    written = io.StringIO()
+    report = progress.plain(Console(file=written, width=200), clock=lambda: now[0])
+    for tick in range(101):
+        now[0] = tick * 0.1
+        report(state())
+    assert len(written.getvalue().splitlines()) == 2
+    assert written.getvalue().splitlines()[0] == (
+        "4 of 10 titles, 500 frames/s, 20.0 x real time, 1 already done, 1 min 15 s left"
+    )
+    report(state(failed=1, finished=FAILED))
+    assert written.getvalue().splitlines()[-1] == "failed  [c]  no_video: it has no video stream"
+
+
+def test_live_progress_draws_on_a_terminal() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=160, force_terminal=True)
+    with progress.display(console) as report:
+        report(state(failed=1, finished=FAILED))
+    assert "20.0 x real time" in written.getvalue()
+    assert "no_video" in written.getvalue()
+
+
+def test_plan_says_what_would_be_done(vsal: Callable[..., Result], tmp_path: Path, out: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    catalogue = tmp_path / "list.txt"
+    catalogue.write_text(f"{tmp_path}/clip.mp4\n{tmp_path}/text.mp4\n{tmp_path}/gone.mp4\n")
+    result = vsal("plan", catalogue, "--json", "--max-failed", "2")
+    assert result.code == 0, result.stderr
+    assert result.document["totals"]["to_do"] == 1
+    assert result.document["totals"]["frames"] == 72
+    assert [item["failed"] and item["failed"]["reason"] for item in result.document["titles"]] == [
+        None,
+        "unreadable",
+        "source_not_found",
+    ]
+    shown = vsal("plan", catalogue)
+    assert shown.code == 1
+    assert "source_not_found" in shown.stdout
+
+
+def test_inspect_sums_up_and_draws(vsal: Callable[..., Result], out: Path, tmp_path: Path) -> None:
+    result = vsal("inspect", out, "--json")
+    assert result.code == 0, result.stderr
+    (title,) = result.document["titles"]
+    assert (title["shots"], title["maps"], title["frames"], title["qp_min"]) == (3, 9, 72, -6)
+    assert 0.05 < title["mean_saliency"] < 0.15
+    assert "clip" in vsal("inspect", out).stdout
+    result = vsal("inspect", out, "--title", "clip", "--png", tmp_path / "png", "--shot", 1)
+    assert result.code == 0, result.stderr
+    assert [path.name for path in (tmp_path / "png").iterdir()] == ["shot_0001.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--title", "nobody"], "no title 'nobody'"), (["--shot", "1"], "--title")],
+)
+def test_inspect_explains_what_it_cannot_do(
+    vsal: Callable[..., Result], out: Path, arguments: list[str], said: str
+) -> None:
+    result = vsal("inspect", out, *arguments)
+    assert result.code == 2
+    assert said in result.stderr
+
+
+def test_a_place_without_a_manifest_is_one_clear_message(vsal: Callable[..., Result], tmp_path: Path) -> None:
+    for verb in ("inspect", "validate"):
+        result = vsal(verb, tmp_path / "none")
+        assert result.code in (1, 2)
+        assert str(tmp_path / "none") in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_validate_ends_with_1_for_a_damaged_file(vsal: Callable[..., Result], out: Path) -> None:
+    assert vsal("validate", out, "--json").document["valid"] is True
+    file = out / "maps" / "clip.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    file.write_bytes(data)
+    result = vsal("validate", out)
+    assert result.code == 1
+    assert "clip" in result.stdout
+
+
+def test_remap_changes_offsets_and_validates(vsal: Callable[..., Result], out: Path, tmp_path: Path) -> None:
+    result = vsal("remap", out, "--out", tmp_path / "softer", "--qp-limit", "2", "--json")
+    assert result.code == 0, result.stderr
+    assert result.document["titles"] == {"done": 1, "skipped": 0, "failed": 0}
+    (title,) = vsal("inspect", tmp_path / "softer", "--json").document["titles"]
+    assert title["qp_min"] == -2
+    assert vsal("validate", tmp_path / "softer").code == 0
+    assert vsal("remap", out, "--out", out).code == 2
+
+
+def test_models_are_listed_with_licence_and_hash(vsal: Callable[..., Result]) -> None:
+    document = vsal("models", "list", "--json").document
+    default = next(model for model in document["models"] if model["name"] == document["default"])
+    assert default["licence"]
+    assert len(default["sha256"]) == 64
+    assert document["default"] in vsal("models", "list").stdout
+
+
+def test_every_verb_has_json_and_debug(vsal: Callable[..., Result]) -> None:
+    for verb in ("prepare", "plan", "inspect", "remap", "demo", "validate", "models list"):
+        shown = vsal(*verb.split(), "--help").stdout
+        assert "--json" in shown, verb
+        assert "--debug" in shown, verb
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys\n"
+        "from vsal.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'ray', 'av', 'cv2', 'onnxruntime', 'numpy', 'pyarrow', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_terminated_process_leaves_by_the_door_of_an_interrupt(tmp_path: Path) -> None:
+    code = (
+        "import time\n"
+        "from vsal.cli import app, options\n"
+        "import vsal.cli.verbs.validate as verb\n"
+        "def wait(screen, out):\n    print('waiting', flush=True)\n    time.sleep(60)\n"
+        "wait.__annotations__ = {'screen': object, 'out': str}\n"
+        "verb.validate = options.verb()(wait)\n"
+        "app.main(['validate', 'x'])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert process.returncode == 130
+    assert "same command goes on" in stderr
+
+
+def test_what_child_processes_print_stays_off_the_document() -> None:
+    code = (
+        "import os\n"
+        "from vsal.cli import app, options\n"
+        "import vsal.cli.verbs.validate as verb\n"
+        "def noisy(screen, out):\n    os.system('echo from a child')\n    screen.document({'out': out})\n"
+        "noisy.__annotations__ = {'screen': object, 'out': str}\n"
+        "verb.validate = options.verb()(noisy)\n"
+        "app.main(['validate', 'x', '--json'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout) == {"out": "x"}
+    assert "from a child" in done.stderr

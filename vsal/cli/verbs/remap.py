@@ -1,0 +1,51 @@
+"""`vsal remap`: other QP offsets from the saliency that a manifest keeps."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vsal.cli.options import verb
+from vsal.cli.screen import Screen
+from vsal.settings import PrepareSettings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("remap")(remap)
+
+
+@verb(PrepareSettings, only=frozenset({"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}))
+def remap(
+    screen: Screen,
+    settings: PrepareSettings,
+    source: Annotated[str, typer.Argument(help="A manifest: the --out of prepare.", metavar="MANIFEST")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Where the new manifest goes: a folder, s3:// or gs://.")],
+) -> int:
+    """Write a manifest anew with another QP mapping, without running a model.
+
+    Saliency stays as it is. A later `vsal prepare` with the same mapping into the new place finds its titles done.
+    """
+    from rich.markup import escape
+
+    from vsal import manifest
+    from vsal.roi.qp import QpMapping
+
+    mapping = QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset)
+    with screen.log.status("remapping"):
+        records = manifest.remap(source, out, mapping)
+    counts = {status: sum(r.status == status for r in records) for status in ("done", "skipped", "failed")}
+    failed = [record for record in records if record.status == "failed"]
+    screen.document(
+        {
+            "out": out,
+            "titles": counts,
+            "maps": sum(r.maps for r in records if r.status == "done"),
+            "failed": [{"title_id": r.title_id, "reason": r.reason, "detail": r.detail} for r in failed],
+        }
+    )
+    screen.show(f"[bold]{counts['done']} remapped[/], {counts['skipped']} already there, {counts['failed']} failed")
+    for record in failed:
+        screen.show(f"[red]failed[/]  {escape(record.title_id)}  {record.reason}: {escape(record.detail)}")
+    return 1 if failed else 0
