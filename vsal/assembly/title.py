@@ -1,0 +1,111 @@
+"""One title, from the chunks of its scan to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vsal.assembly.maps import MapBuilder, MapPolicy
+from vsal.assembly.stitch import Stitcher
+from vsal.errors import Reason, TitleFailed
+from vsal.manifest import MapRow
+from vsal.roi.qp import QpMapping
+from vsal.settings import PrepareSettings
+from vsal.temporal import make_aggregator
+from vsal.video.clock import SampleClock
+from vsal.video.probe import VideoInfo
+from vsal.video.scan import Chunk
+from vsal.video.shots import CutDecider
+
+
+@dataclass(frozen=True, slots=True)
+class TitleTotals:
+    """What a title came to."""
+
+    frames: int
+    shots: int
+    maps: int
+    decode_errors: int
+
+
+class TitleAssembly:
+    """Joins the segments of one title in order and gives its rows as they become final.
+
+    Args:
+        title_id: of the rows.
+        info: what the probe found.
+        segments: how many segments the title was cut into.
+        settings: what shapes the maps.
+        cuts: where shots begin.
+    """
+
+    def __init__(
+        self, title_id: str, info: VideoInfo, segments: int, settings: PrepareSettings, cuts: CutDecider
+    ) -> None:
+        self._stitcher = Stitcher(segments)
+        self._cuts = cuts
+        self._clock = SampleClock(settings.sample_rate, info.time_base, info.zero_pts)
+        self._maps = MapBuilder(
+            MapPolicy(
+                title_id=title_id,
+                clock=self._clock,
+                samples_per_span=settings.samples_per_span,
+                samples_per_shot=settings.samples_per_map,
+                aggregator=make_aggregator(settings.aggregator, settings.alpha),
+                mapping=QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset),
+                time_base=info.time_base,
+                rotation_deg=info.rotation_deg,
+            )
+        )
+        self._last_pts = 0
+
+    @property
+    def frames(self) -> int:
+        """Frames joined so far."""
+        return self._stitcher.frames
+
+    def add(self, chunk: Chunk, masks: npt.NDArray[np.floating] | None) -> list[MapRow]:
+        """Takes in one chunk, in any order.
+
+        Args:
+            chunk: of a segment; its pictures are not looked at.
+            masks: [m, h, w] in 0..1, of the chunk's samples; None where it has none.
+
+        Returns:
+            Rows that have become final, in order.
+
+        Raises:
+            JoinBroken: two segments do not fit together.
+        """
+        self._stitcher.add(chunk, masks)
+        rows: list[MapRow] = []
+        for stretch in self._stitcher.take():
+            if len(stretch.pts):
+                self._last_pts = int(stretch.pts[-1])
+                self._maps.push(stretch)
+                self._cuts.push(stretch.score, self._clock.seconds_of(stretch.pts), stretch.tiny)
+                rows += self._maps.rows(self._cuts.take_final(), self._cuts.final_before)
+        return rows
+
+    def close(self) -> Iterator[MapRow]:
+        """The last rows.
+
+        Raises:
+            TitleFailed: no frame could be decoded, or a segment is missing.
+        """
+        if not self._stitcher.complete:
+            raise TitleFailed(Reason.WORKER_DIED, "a segment of the title never arrived")
+        if self._stitcher.frames == 0:
+            raise TitleFailed(
+                Reason.DECODE_ERROR,
+                f"no frame of the title could be decoded ({self._stitcher.decode_errors} damaged packets)",
+            )
+        yield from self._maps.close(self._cuts.close(), self._last_pts + max(self._stitcher.last_duration_pts, 1))
+
+    def totals(self) -> TitleTotals:
+        """Counts, once closed."""
+        stitcher, maps = self._stitcher, self._maps
+        return TitleTotals(stitcher.frames, maps.shots, maps.maps, stitcher.decode_errors)

@@ -1,0 +1,265 @@
+"""The long-lived actors: sessions that turn windows into masks, and aggregators that turn masks into manifests.
+
+An actor takes 0.6 s to start and a task a millisecond, so both are small pools and titles are dealt to them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+import vsal
+from vsal.distributed.cluster import ClusterSize
+from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.settings import RunSettings
+
+SessionDevice = Literal["cpu", "gpu"]
+
+MODEL_ATTEMPTS = 3  # of one window, while Ray restarts a saliency actor that died
+
+
+if TYPE_CHECKING:
+    from vsal.distributed.open_title import OpenTitle
+
+
+class StaleTitle(RuntimeError):
+    """An aggregator was asked about a title that it does not hold: it was restarted, or the attempt was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorReport:
+    """What an actor says when it is ready."""
+
+    version: str
+    node_id: str
+    providers: tuple[str, ...] = ()
+
+
+class _Saliency:
+    """One ONNX session.
+
+    Args:
+        model: a list with the reference of the graph's bytes. In a list, since a plain reference is resolved once, and
+            an actor that restarts could not have it again.
+        device: cpu or gpu; a GPU that is asked for and not active is an error, never a silent CPU.
+        threads: of a CPU session.
+        gpu_fraction: share of a GPU's memory that the session may take.
+    """
+
+    def __init__(self, model: list[Any], device: SessionDevice, threads: int, gpu_fraction: float) -> None:
+        if device == "cpu":
+            # Ray leaves every GPU visible to a worker that asked for none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        from vsal.saliency.session import SaliencySession
+
+        limit = gpu_memory_limit(gpu_fraction) if device == "gpu" and gpu_fraction < 1 else None
+        self._session = SaliencySession(ray.get(model[0]), device=device, threads=threads, gpu_mem_limit_bytes=limit)
+
+    def ready(self) -> ActorReport:
+        """Answers once the session is made."""
+        return ActorReport(vsal.__version__, _node_id(), tuple(self._session.providers))
+
+    def infer(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float16]:
+        """Masks of a window.
+
+        Args:
+            frames: uint8 [n, h, w, 3] RGB, upright.
+            motion: uint8 [n, h, w], or None for models that do not ask for it.
+
+        Returns:
+            float16 [n, h', w'] in 0..1: half the bytes on the way, and an eighth of a level of 255 exact.
+
+        Raises:
+            TitleFailed: the model does not take the window.
+        """
+        try:
+            return self._session.run(frames, motion).saliency.astype(np.float16)
+        except Exception as error:
+            raise TitleFailed(
+                Reason.MODEL_ERROR, f"the model failed on frames of shape {frames.shape}: {error}"
+            ) from error
+
+
+def gpu_memory_limit(fraction: float) -> int:
+    """Bytes of the first visible GPU that a session may take, by its driver's word.
+
+    Raises:
+        SettingsError: there is no driver to ask.
+    """
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if visible:
+        command.append(f"--id={visible.split(',')[0]}")
+    try:
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+        return int(float(answer.split()[0]) * 2**20 * fraction)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        raise SettingsError(
+            f"a share of {fraction:g} of a GPU was asked for, and nvidia-smi does not tell its memory ({error}): "
+            "install the NVIDIA driver on that node, or run with --device cpu"
+        ) from error
+
+
+class _Aggregator:
+    """Holds the open titles that were dealt to it."""
+
+    def __init__(self) -> None:
+        from vsal.distributed.open_title import OpenTitle
+
+        self._make = OpenTitle
+        self._open: dict[str, OpenTitle] = {}
+
+    def ready(self) -> ActorReport:
+        """Answers once the actor is up."""
+        return ActorReport(vsal.__version__, _node_id())
+
+    def begin(self, attempt_id: str, title_id: str, **facts: Any) -> None:
+        """Opens a title; an earlier attempt at it is given up.
+
+        Args:
+            attempt_id: names this attempt in all further calls.
+            title_id: of the title.
+            facts: what `OpenTitle` takes.
+        """
+        for other, title in list(self._open.items()):
+            if title.title_id == title_id:
+                self.abandon(other)
+        self._open[attempt_id] = self._make(title_id=title_id, **facts)
+
+    def add(self, attempt_id: str, chunk: Any, masks: npt.NDArray[np.float16] | None) -> int:
+        """Takes in a chunk of a scan with its masks; answering is the acknowledgement.
+
+        Raises:
+            StaleTitle: the actor does not hold that attempt.
+            JoinBroken: two segments do not fit together.
+            TitleFailed: rows could not be written.
+        """
+        return self._title(attempt_id).add(chunk, masks)
+
+    def finish(self, attempt_id: str) -> Mapping[str, int]:
+        """Writes the last rows and commits the manifest file; returns the title's counts.
+
+        Raises:
+            StaleTitle, TitleFailed: as above; nothing is committed then.
+        """
+        title = self._title(attempt_id)
+        try:
+            return title.commit()
+        finally:
+            self.abandon(attempt_id)
+
+    def abandon(self, attempt_id: str) -> None:
+        """Forgets an attempt and what it had written."""
+        title = self._open.pop(attempt_id, None)
+        if title is not None:
+            title.abandon()
+
+    def progress(self) -> dict[str, int]:
+        """Frames received of each open attempt."""
+        return {attempt_id: title.frames_received for attempt_id, title in self._open.items()}
+
+    def _title(self, attempt_id: str) -> OpenTitle:
+        if attempt_id not in self._open:
+            raise StaleTitle(f"attempt {attempt_id} is not open here")
+        return self._open[attempt_id]
+
+
+def _node_id() -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The actors of a run, with the node of each saliency actor, and the model that a restarted one asks for."""
+
+    saliency: tuple[tuple[str, Any], ...]
+    aggregators: tuple[Any, ...]
+    device: SessionDevice
+    model: Any
+
+    def saliency_near(self, node_id: str) -> list[Any]:
+        """The sessions on that node, or all where it has none: pixels stay on their node."""
+        near = [actor for node, actor in self.saliency if node == node_id]
+        return near or [actor for _, actor in self.saliency]
+
+
+def choose_device(run: RunSettings, size: ClusterSize) -> SessionDevice:
+    """The device that sessions run on: GPU when the cluster has one.
+
+    Raises:
+        SettingsError: a GPU was asked for that can never be had.
+    """
+    if run.device == "gpu" and size.gpus < run.gpu_fraction:
+        raise SettingsError(
+            f"--device gpu: a saliency actor asks for {run.gpu_fraction:g} GPUs but the cluster's {size.nodes} nodes "
+            f"offer {size.gpus:g}. Add a GPU node (ray start --num-gpus), or run with --device cpu"
+        )
+    if run.device == "auto":
+        return "gpu" if size.gpus >= run.gpu_fraction else "cpu"
+    return run.device
+
+
+def start_pools(model: bytes, run: RunSettings, size: ClusterSize) -> Pools:
+    """Starts the actors and waits until every one is ready.
+
+    Raises:
+        SettingsError: a session could not be made, or a node runs another version of vsal.
+    """
+    device = choose_device(run, size)
+    model_ref = ray.put(model)
+    if device == "gpu":
+        per_gpu = int(1 / run.gpu_fraction + 1e-9)
+        count, threads = run.saliency_actors or int(size.gpus * per_gpu), 1
+        needed = {"num_cpus": 0, "num_gpus": run.gpu_fraction}
+    else:
+        # Decoding takes about six times what the shipped model does: one thread of inference feeds many decoders.
+        count = run.saliency_actors or max(size.nodes, round(size.cpus / 4), 1)
+        threads, needed = run.saliency_threads or 1, {"num_cpus": 0}
+    saliency_class = ray.remote(_Saliency).options(
+        max_restarts=-1, max_task_retries=MODEL_ATTEMPTS, scheduling_strategy="SPREAD", **needed
+    )
+    aggregator_class = ray.remote(_Aggregator).options(max_restarts=-1, max_task_retries=0, num_cpus=0)
+    saliency = [saliency_class.remote([model_ref], device, threads, run.gpu_fraction) for _ in range(count)]
+    aggregators = [aggregator_class.remote() for _ in range(max(1, round(size.cpus / 8)))]
+    reports = _ready(saliency + aggregators)
+    return Pools(
+        tuple((report.node_id, actor) for report, actor in zip(reports, saliency, strict=False)),
+        tuple(aggregators),
+        device,
+        model_ref,
+    )
+
+
+def _ready(actors: list[Any]) -> list[ActorReport]:
+    try:
+        reports: list[ActorReport] = ray.get([actor.ready.remote() for actor in actors], timeout=300)
+    except ray.exceptions.RayTaskError as error:
+        raise SettingsError(str(error.cause)) from error
+    except ray.exceptions.ActorDiedError as error:
+        cause = getattr(error, "cause", None) or error
+        raise SettingsError(_innermost(str(cause))) from error
+    except ray.exceptions.GetTimeoutError:
+        raise SettingsError(
+            f"{len(actors)} actors did not start within 300 s: the cluster has no room for them. Ask for fewer with "
+            "--saliency-actors, or look at `ray status`"
+        ) from None
+    foreign = {report.version for report in reports} - {vsal.__version__}
+    if foreign:
+        raise SettingsError(
+            f"nodes of the cluster run vsal {', '.join(sorted(foreign))}, this is {vsal.__version__}: install the same "
+            "version on every node"
+        )
+    return reports
+
+
+def _innermost(text: str) -> str:
+    """The last line of a remote traceback: what was raised, without where."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else text

@@ -1,0 +1,184 @@
+"""The driver: keeps some titles in flight, owns retries, writes the run's summary. Pixels never come by here."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
+
+from vsal import storage
+from vsal.assembly.cuts import make_cut_decider
+from vsal.catalog import Title
+from vsal.distributed.actors import Pools, start_pools
+from vsal.distributed.cluster import check_budget, cluster_size
+from vsal.distributed.ledger import Ledger
+from vsal.distributed.metrics import RunMetrics
+from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
+from vsal.distributed.tasks import POISON_DEATHS, STALL_S, Job, attempt_id_of, prepare_title, window_bytes
+from vsal.errors import Reason, SettingsError
+from vsal.planning import WorkItem, work_list
+from vsal.saliency.contract import read_contract
+from vsal.saliency.registry import load_model
+from vsal.settings import PrepareSettings, RunSettings
+
+# Worth another try: the title itself is not at fault, or may not be.
+RETRIED = {Reason.WORKER_DIED, Reason.WRITE_FAILED}
+POLL_S = 0.5
+
+OnProgress = Callable[[Progress], None]
+
+
+def prepare_catalogue(
+    titles: Sequence[Title],
+    out: str,
+    settings: PrepareSettings,
+    run: RunSettings,
+    *,
+    on_progress: OnProgress | None = None,
+) -> RunSummary:
+    """Prepares every title of a catalogue that is not committed yet. Ray must be up.
+
+    Args:
+        titles: of the catalogue, with unique ids.
+        out: root of the manifest, any place that `vsal.storage` reaches.
+        settings: what shapes the manifest.
+        run: how the work is run.
+        on_progress: called about twice a second, and once for each title that ends.
+
+    Returns:
+        The run's summary, which is also written to OUT/runs.
+
+    Raises:
+        SettingsError: before any work: empty catalogue, output not writable, model does not load, no GPU, no room.
+    """
+    began = time.perf_counter()
+    if not titles:
+        raise SettingsError("the catalogue has no title")
+    storage.check_writable(out)
+    model = load_model(settings.model, accept_licence=run.accept_licence)
+    job = Job(
+        out=out,
+        settings=settings,
+        run=run,
+        model_name=model.name,
+        model_sha256=model.sha256,
+        model_input=read_contract(model.data),
+        shot_model=storage.read_bytes(settings.shot_model) if settings.shot_model else None,
+    )
+    make_cut_decider(settings, job.shot_model)  # a cut model that does not load stops the run here
+    items = work_list(titles, out, settings, model.sha256)
+    ledger = Ledger(out, len(titles), began)
+    ledger.settle_known(items, force=run.force)
+    todo = deque(item for item in items if item.failure is None and (run.force or not item.committed))
+    startup_s = time.perf_counter() - began
+    if todo:
+        size = cluster_size()
+        check_budget(size, run, window_bytes(job))
+        pools = start_pools(model.data, run, size)
+        startup_s = time.perf_counter() - began
+        in_flight = run.titles_in_flight or int(size.cpus) + 2
+        _Driver(job, pools, ledger, in_flight, on_progress).work(todo)
+    summary = RunSummary(
+        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+        out=out,
+        outcomes=ledger.in_order(titles),
+        seconds=time.perf_counter() - began,
+        startup_s=startup_s,
+        max_failed=run.max_failed,
+        settings={**settings.shaping(), "model": model.name, "model_sha256": model.sha256},
+    )
+    ledger.write(summary)
+    return summary
+
+
+class _Driver:
+    """The loop over titles: at most `in_flight` at once, each tried at most `run.attempts` times."""
+
+    def __init__(self, job: Job, pools: Pools, ledger: Ledger, in_flight: int, on_progress: OnProgress | None) -> None:
+        self._job_ref = ray.put(job)
+        self._pools_ref = ray.put(pools)
+        self._run = job.run
+        self._pools = pools
+        self._ledger = ledger
+        self._most = in_flight
+        self._on_progress = on_progress
+        self._metrics = RunMetrics()
+        self._deaths: dict[str, int] = {}
+        self._begun: set[str] = set()  # attempts that an aggregator has opened
+
+    def work(self, todo: deque[WorkItem]) -> None:
+        """Runs until every title has an outcome."""
+        flying: dict[Any, tuple[WorkItem, int, float]] = {}
+        again: deque[tuple[WorkItem, int]] = deque((item, 1) for item in todo)
+        last_poll = 0.0
+        try:
+            while again or flying:
+                while again and len(flying) < self._most:
+                    item, attempt = again.popleft()
+                    task = prepare_title.remote(self._job_ref, self._pools_ref, item, attempt)
+                    flying[task] = (item, attempt, time.monotonic())
+                ready, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_S)
+                for task in ready:
+                    item, attempt, _ = flying.pop(task)
+                    outcome = self._outcome(task, item, attempt)
+                    if outcome.reason in RETRIED and attempt < self._run.attempts and not self._poison(outcome):
+                        again.append((item, attempt + 1))
+                        continue
+                    self._ledger.settle(outcome)
+                    self._metrics.ended(outcome)
+                    self._show(len(flying), outcome)
+                if time.monotonic() - last_poll > POLL_S:
+                    last_poll = time.monotonic()
+                    self._ledger.open_frames = self._poll()
+                    self._cancel_stuck(flying)
+                    self._show(len(flying), None)
+        except BaseException:
+            for task in flying:
+                ray.cancel(task, force=True)
+            raise
+
+    def _outcome(self, task: Any, item: WorkItem, attempt: int) -> TitleOutcome:
+        failed = TitleOutcome(item.title.title_id, item.title.uri, "failed", attempts=attempt)
+        try:
+            outcome: TitleOutcome = ray.get(task)
+            return outcome
+        except TaskCancelledError:
+            return replace(failed, reason=Reason.TIMEOUT, detail=f"its header was not read within {STALL_S:.0f} s")
+        except WorkerCrashedError:
+            deaths = self._deaths[item.title.title_id] = self._deaths.get(item.title.title_id, 0) + 1
+            poison = "poison: " if deaths >= POISON_DEATHS else ""
+            return replace(
+                failed, reason=Reason.WORKER_DIED, detail=f"{poison}the worker that held the title died {deaths} times"
+            )
+        except RayError as error:
+            return replace(failed, reason=Reason.WORKER_DIED, detail=f"{type(error).__name__} under the title")
+
+    def _poison(self, outcome: TitleOutcome) -> bool:
+        return outcome.detail.startswith("poison")
+
+    def _poll(self) -> int:
+        """Frames received of the titles that are open."""
+        try:
+            reports = ray.get([actor.progress.remote() for actor in self._pools.aggregators], timeout=5)
+        except RayError:  # an aggregator that is restarting; its titles are tried again
+            return self._ledger.open_frames
+        self._begun.update(*(report.keys() for report in reports))
+        return sum(sum(report.values()) for report in reports)
+
+    def _cancel_stuck(self, flying: dict[Any, tuple[WorkItem, int, float]]) -> None:
+        limit_s = self._run.title_timeout_s or STALL_S
+        for task, (item, attempt, started) in flying.items():
+            if attempt_id_of(item, attempt) not in self._begun and time.monotonic() - started > limit_s:
+                ray.cancel(task, force=True)
+
+    def _show(self, in_flight: int, finished: TitleOutcome | None) -> None:
+        self._metrics.in_flight(in_flight)
+        if self._on_progress is not None:
+            self._on_progress(self._ledger.progress(in_flight, finished))

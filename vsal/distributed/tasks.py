@@ -1,0 +1,210 @@
+"""The tasks of a title: `prepare_title`, the unit of work, of retry and of commit, and `scan_segment` below it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError, TaskCancelledError, WorkerCrashedError
+
+from vsal import manifest
+from vsal.assembly import JoinBroken
+from vsal.distributed.actors import Pools, StaleTitle
+from vsal.distributed.cluster import cluster_size
+from vsal.distributed.outcomes import TitleOutcome
+from vsal.errors import Reason, TitleFailed
+from vsal.planning import WorkItem
+from vsal.saliency.contract import ModelInput
+from vsal.settings import PrepareSettings, RunSettings
+from vsal.video.probe import VideoInfo, probe
+from vsal.video.scan import ScanSettings, scan_segment
+from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
+
+# A decoder of any codec here is hundreds of times faster than this share of real time; what takes longer hangs.
+STALL_S = 300.0
+STALL_PER_VIDEO_S = 20.0
+POISON_DEATHS = 2  # a title that has killed so many workers would kill the next
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every title of a run shares."""
+
+    out: str
+    settings: PrepareSettings
+    run: RunSettings
+    model_name: str
+    model_sha256: str
+    model_input: ModelInput
+    shot_model: bytes | None
+
+
+def scan_settings(settings: PrepareSettings, model_input: ModelInput) -> ScanSettings:
+    """What a scan must deliver for these settings and that model."""
+    return ScanSettings(
+        sample_rate=settings.sample_rate,
+        exact_decode=settings.exact_decode,
+        tiny=settings.shot_detector == "transnetv2",
+        motion_maps=model_input.motion,
+    )
+
+
+def window_bytes(job: Job) -> int:
+    """Size of a full window of model inputs: RGB, and motion where the model asks for it."""
+    width, height = job.model_input.size_for(16 / 9)
+    channels = 4 if job.model_input.motion else 3
+    return scan_settings(job.settings, job.model_input).window_frames * width * height * channels
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def scan_task(job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: VideoInfo, segment: Segment) -> int:
+    """Scans one segment: windows to the sessions, chunks with their masks to the aggregator. Returns its frames.
+
+    The masks never come by here: the aggregator is handed the reference. What is in flight is bounded, and every chunk
+    is acknowledged before the task returns, since an object dies with its owner.
+    """
+    near = pools.saliency_near(ray.get_runtime_context().get_node_id())
+    acknowledgements: deque[Any] = deque()
+    frames = 0
+    chunks = scan_segment(info, segment, scan_settings(job.settings, job.model_input), job.model_input.size_for)
+    for number, chunk in enumerate(chunks):
+        masks = None
+        if len(chunk.samples):
+            masks = near[(segment.index + number) % len(near)].infer.remote(chunk.frames, chunk.motion_maps)
+        frames += len(chunk.pts)
+        bare = replace(chunk, frames=chunk.frames[:0], motion_maps=None)  # the pictures stay out of the aggregator
+        acknowledgements.append(aggregator.add.remote(attempt_id, bare, masks))
+        while len(acknowledgements) > job.run.windows_in_flight:
+            ray.get(acknowledgements.popleft())
+    ray.get(list(acknowledgements))
+    return frames
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def prepare_title(job: Job, pools: Pools, item: WorkItem, attempt: int) -> TitleOutcome:
+    """Prepares one title; every way in which it can end is an outcome, never an exception."""
+    began = time.perf_counter()
+    outcome = TitleOutcome(item.title.title_id, item.title.uri, "failed", attempts=attempt)
+    try:
+        facts = _prepare(job, pools, item, attempt_id_of(item, attempt))
+        outcome = replace(outcome, status="done", path=f"maps/{item.title.title_id}.parquet", **facts)
+    except TitleFailed as failure:
+        outcome = replace(outcome, reason=failure.reason, detail=failure.detail)
+    except (RayActorError, WorkerCrashedError, StaleTitle) as error:
+        detail = f"an actor or worker died under the title: {type(error).__name__}"
+        outcome = replace(outcome, reason=Reason.WORKER_DIED, detail=detail)
+    return replace(outcome, seconds=time.perf_counter() - began)
+
+
+def _prepare(job: Job, pools: Pools, item: WorkItem, attempt_id: str) -> dict[str, Any]:
+    title_id = item.title.title_id
+    aggregator = pools.aggregators[hash_of(title_id) % len(pools.aggregators)]
+    info = probe(item.title.uri)
+    segments = cut_segments(info, job.run.segment_s)
+    while True:
+        try:
+            _reraised(
+                aggregator.begin.remote(
+                    attempt_id,
+                    title_id,
+                    out=job.out,
+                    info=info,
+                    segments=len(segments),
+                    settings=job.settings,
+                    shot_model=job.shot_model,
+                    metadata=_metadata(job, item, info),
+                )
+            )
+            _scan_all(job, pools, aggregator, attempt_id, info, segments)
+            counts = _reraised(aggregator.finish.remote(attempt_id))
+            return {**counts, "duration_s": info.duration_s or 0.0}
+        except (JoinBroken, SegmentBroken) as broken:
+            if len(segments) == 1:
+                raise TitleFailed(Reason.DECODE_ERROR, str(broken)) from broken
+            # No clean entry points after all (intra refresh, a wrong index): in one piece there are no joins. Under
+            # another name, so that what is still on its way from the pieces is refused.
+            segments = [WHOLE]
+            attempt_id += "/whole"
+        except BaseException:
+            aggregator.abandon.remote(attempt_id)
+            raise
+
+
+def attempt_id_of(item: WorkItem, attempt: int) -> str:
+    """Names one attempt at a title among all that an aggregator may hear of."""
+    return f"{item.title.title_id}#{attempt}"
+
+
+def _scan_all(
+    job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: VideoInfo, segments: list[Segment]
+) -> None:
+    """Scans the segments in parallel, in order of their start; one whose worker died is done again alone."""
+    waiting = deque(segments)
+    deaths = 0
+    running: dict[Any, tuple[Segment, float]] = {}
+    # Enough to keep every CPU busy, few enough that the aggregator holds little of what cannot be joined yet.
+    most = int(cluster_size().cpus) + 1
+    limit_s = _time_limit_s(job.run, info, len(segments))
+    try:
+        while waiting or running:
+            while waiting and len(running) < most:
+                segment = waiting.popleft()
+                task = scan_task.remote(job, pools, aggregator, attempt_id, info, segment)
+                running[task] = (segment, time.monotonic() + limit_s)
+            ready, _ = ray.wait(list(running), timeout=1.0)
+            for task in ready:
+                segment, _ = running.pop(task)
+                try:
+                    _reraised(task)
+                except WorkerCrashedError as error:
+                    deaths += 1
+                    if deaths >= POISON_DEATHS:
+                        raise TitleFailed(
+                            Reason.WORKER_DIED,
+                            f"poison: scanning it killed {deaths} workers, the last in segment {segment.index} of "
+                            f"{len(segments)}; look at its memory use, or at the source",
+                        ) from error
+                    waiting.appendleft(segment)
+            late = [segment.index for segment, deadline in running.values() if time.monotonic() > deadline]
+            if late:
+                raise TitleFailed(
+                    Reason.TIMEOUT,
+                    f"segment {late[0]} of {len(segments)} was not scanned within {limit_s:.0f} s (--title-timeout-s)",
+                )
+    finally:
+        for task in running:
+            ray.cancel(task, force=True)
+
+
+def _time_limit_s(run: RunSettings, info: VideoInfo, segments: int) -> float:
+    if run.title_timeout_s is not None:
+        return run.title_timeout_s
+    return STALL_S + STALL_PER_VIDEO_S * (info.duration_s or 0.0) / segments
+
+
+def _reraised(reference: Any) -> Any:
+    """`ray.get` that raises what the remote code raised, as its own class."""
+    try:
+        return ray.get(reference)
+    except (RayActorError, WorkerCrashedError, TaskCancelledError, GetTimeoutError):
+        raise
+    except RayTaskError as error:
+        cause = error.cause
+        while isinstance(cause, RayTaskError) and cause.cause is not None:
+            cause = cause.cause
+        raise cause from error
+
+
+def _metadata(job: Job, item: WorkItem, info: VideoInfo) -> dict[str, str]:
+    assert item.source is not None  # a title without a source never becomes a task
+    return manifest.file_metadata(
+        item.source, job.model_name, job.model_sha256, job.settings.shaping(), video=info.to_json()
+    )
+
+
+def hash_of(title_id: str) -> int:
+    """A number that is the same in every process, to deal titles to aggregators."""
+    return int.from_bytes(title_id.encode()[-8:], "little") ^ len(title_id)
