@@ -50,6 +50,7 @@ class TitleManifest:
         self._input = storage.open_random(uri)
         self._group: tuple[int, list[MapRow]] | None = None
         try:
+            # pre_buffer: the columns of a row group come from a remote file in few requests.
             self._file = pq.ParquetFile(self._input, pre_buffer=True, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             self._input.close()

@@ -50,9 +50,9 @@ def stat(uri: str) -> SourceInfo:
             raise IsADirectoryError(f"{place.path} is a folder")
         return SourceInfo(place.path, status.st_size, status.st_mtime_ns)
     with open_random(uri) as file:
-        metadata = {key.lower(): value.decode() for key, value in (file.metadata() or {}).items()}
-        etag = metadata.get(b"etag", "").strip('"') or None
-        return SourceInfo(place.uri, int(file.size()), _mtime_ns(metadata.get(b"last-modified")), etag)
+        metadata: dict[str, str] = {key.lower(): value.decode() for key, value in (file.metadata() or {}).items()}
+        etag = metadata.get("etag", "").strip('"') or None
+        return SourceInfo(place.uri, int(file.size()), _mtime_ns(metadata.get("last-modified")), etag)
 
 
 def _mtime_ns(timestamp: str | None) -> int | None:
