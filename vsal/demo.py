@@ -9,13 +9,12 @@ from typing import Any
 
 from vsal import manifest, storage
 from vsal.catalog import Title
-from vsal.distributed.cluster import ray_cluster
 from vsal.distributed.outcomes import Progress, RunSummary
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.errors import SettingsError
 from vsal.report.title import draw_title
 from vsal.settings import PrepareSettings, RunSettings
-from vsal.video.synthetic import render_title
+from vsal.video.synthetic import render_title, synthetic_title
 
 TITLE_ID = "demo"
 
@@ -65,14 +64,10 @@ def run_demo(
     video, out_manifest = os.path.join(folder, f"{TITLE_ID}.mp4"), os.path.join(folder, "manifest")
 
     on_step(f"rendering {seconds:g} s of video, 1280x720")
-    render_title(video, width=1280, height=720, fps=24, shots=max(5, round(seconds / 2)), seconds=seconds)
-    on_step("starting Ray on this machine")
+    render_title(video, synthetic_title(1280, 720, shots=max(5, round(seconds / 2)), seconds=seconds))
+    on_step("finding shots and saliency on local Ray")
     run = RunSettings(force=True)
-    with ray_cluster(run):
-        on_step("finding shots and saliency")
-        summary = prepare_catalogue(
-            [Title(TITLE_ID, video)], out_manifest, PrepareSettings(), run, on_progress=on_progress
-        )
+    summary = prepare_catalogue([Title(TITLE_ID, video)], out_manifest, PrepareSettings(), run, on_progress=on_progress)
     pictures: list[str] = []
     if summary.exit_code == 0:
         on_step("drawing the shots")

@@ -27,6 +27,7 @@ MODEL_ATTEMPTS = 3  # of one window, while Ray restarts a saliency actor that di
 
 if TYPE_CHECKING:
     from vsal.distributed.open_title import OpenTitle
+    from vsal.saliency.session import SaliencySession
 
 
 class StaleTitle(RuntimeError):
@@ -45,31 +46,33 @@ class ActorReport:
 class _Saliency:
     """One ONNX session.
 
+    Its model comes with every call, as a list that holds the reference of the graph's bytes: an actor that Ray has
+    restarted makes its session anew from the next window.
+
     Args:
-        model: a list with the reference of the graph's bytes. In a list, since a plain reference is resolved once, and
-            an actor that restarts could not have it again.
         device: cpu or gpu; a GPU that is asked for and not active is an error, never a silent CPU.
         threads: of a CPU session.
         gpu_fraction: share of a GPU's memory that the session may take.
     """
 
-    def __init__(self, model: list[Any], device: SessionDevice, threads: int, gpu_fraction: float) -> None:
+    def __init__(self, device: SessionDevice, threads: int, gpu_fraction: float) -> None:
         if device == "cpu":
             # Ray leaves every GPU visible to a worker that asked for none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        from vsal.saliency.session import SaliencySession
+        self._device, self._threads, self._gpu_fraction = device, threads, gpu_fraction
+        self._made: SaliencySession | None = None
 
-        limit = gpu_memory_limit(gpu_fraction) if device == "gpu" and gpu_fraction < 1 else None
-        self._session = SaliencySession(ray.get(model[0]), device=device, threads=threads, gpu_mem_limit_bytes=limit)
-
-    def ready(self) -> ActorReport:
+    def ready(self, model: list[Any]) -> ActorReport:
         """Answers once the session is made."""
-        return ActorReport(vsal.__version__, _node_id(), tuple(self._session.providers))
+        return ActorReport(vsal.__version__, _node_id(), tuple(self._session(model).providers))
 
-    def infer(self, frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float16]:
+    def infer(
+        self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None
+    ) -> npt.NDArray[np.float16]:
         """Masks of a window.
 
         Args:
+            model: as above.
             frames: uint8 [n, h, w, 3] RGB, upright.
             motion: uint8 [n, h, w], or None for models that do not ask for it.
 
@@ -79,12 +82,24 @@ class _Saliency:
         Raises:
             TitleFailed: the model does not take the window.
         """
+        session = self._session(model)
         try:
-            return self._session.run(frames, motion).saliency.astype(np.float16)
+            return session.run(frames, motion).saliency.astype(np.float16)
         except Exception as error:
             raise TitleFailed(
                 Reason.MODEL_ERROR, f"the model failed on frames of shape {frames.shape}: {error}"
             ) from error
+
+    def _session(self, model: list[Any]) -> SaliencySession:
+        if self._made is None:
+            from vsal.saliency.session import SaliencySession
+
+            share = self._gpu_fraction if self._device == "gpu" else 1.0
+            limit = gpu_memory_limit(share) if share < 1 else None
+            self._made = SaliencySession(
+                ray.get(model[0]), device=self._device, threads=self._threads, gpu_mem_limit_bytes=limit
+            )
+        return self._made
 
 
 def gpu_memory_limit(fraction: float) -> int:
@@ -177,12 +192,12 @@ def _node_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The actors of a run, with the node of each saliency actor, and the model that a restarted one asks for."""
+    """The actors of a run: each saliency actor with its node, and the model in its list."""
 
     saliency: tuple[tuple[str, Any], ...]
     aggregators: tuple[Any, ...]
     device: SessionDevice
-    model: Any
+    model: list[Any]
 
     def saliency_near(self, node_id: str) -> list[Any]:
         """The sessions on that node, or all where it has none: pixels stay on their node."""
@@ -213,7 +228,7 @@ def start_pools(model: bytes, run: RunSettings, size: ClusterSize) -> Pools:
         SettingsError: a session could not be made, or a node runs another version of vsal.
     """
     device = choose_device(run, size)
-    model_ref = ray.put(model)
+    boxed = [ray.put(model)]
     if device == "gpu":
         per_gpu = int(1 / run.gpu_fraction + 1e-9)
         count, threads = run.saliency_actors or int(size.gpus * per_gpu), 1
@@ -226,20 +241,20 @@ def start_pools(model: bytes, run: RunSettings, size: ClusterSize) -> Pools:
         max_restarts=-1, max_task_retries=MODEL_ATTEMPTS, scheduling_strategy="SPREAD", **needed
     )
     aggregator_class = ray.remote(_Aggregator).options(max_restarts=-1, max_task_retries=0, num_cpus=0)
-    saliency = [saliency_class.remote([model_ref], device, threads, run.gpu_fraction) for _ in range(count)]
-    aggregators = [aggregator_class.remote() for _ in range(max(1, round(size.cpus / 8)))]
-    reports = _ready(saliency + aggregators)
+    saliency: list[Any] = [saliency_class.remote(device, threads, run.gpu_fraction) for _ in range(count)]
+    aggregators: list[Any] = [aggregator_class.remote() for _ in range(max(1, round(size.cpus / 8)))]
+    reports = _ready([actor.ready.remote(boxed) for actor in saliency] + [a.ready.remote() for a in aggregators])
     return Pools(
         tuple((report.node_id, actor) for report, actor in zip(reports, saliency, strict=False)),
         tuple(aggregators),
         device,
-        model_ref,
+        boxed,
     )
 
 
-def _ready(actors: list[Any]) -> list[ActorReport]:
+def _ready(answers: list[Any]) -> list[ActorReport]:
     try:
-        reports: list[ActorReport] = ray.get([actor.ready.remote() for actor in actors], timeout=300)
+        reports: list[ActorReport] = ray.get(answers, timeout=300)
     except ray.exceptions.RayTaskError as error:
         raise SettingsError(str(error.cause)) from error
     except ray.exceptions.ActorDiedError as error:
@@ -247,7 +262,7 @@ def _ready(actors: list[Any]) -> list[ActorReport]:
         raise SettingsError(_innermost(str(cause))) from error
     except ray.exceptions.GetTimeoutError:
         raise SettingsError(
-            f"{len(actors)} actors did not start within 300 s: the cluster has no room for them. Ask for fewer with "
+            f"{len(answers)} actors did not start within 300 s: the cluster has no room for them. Ask for fewer with "
             "--saliency-actors, or look at `ray status`"
         ) from None
     foreign = {report.version for report in reports} - {vsal.__version__}

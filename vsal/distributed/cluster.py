@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,18 +25,14 @@ class ClusterSize:
 
 
 @contextmanager
-def ray_cluster(run: RunSettings, address: str | None = None) -> Iterator[float]:
+def ray_cluster(run: RunSettings, address: str | None = None) -> Iterator[None]:
     """Ray for the length of a run: the cluster at `address`, or one on this machine that ends with the run.
-
-    Yields:
-        Seconds that it took to start or join.
 
     Raises:
         SettingsError: there is no cluster at the address.
     """
-    began = time.perf_counter()
     if ray.is_initialized():  # the caller's own; it stays as it is
-        yield 0.0
+        yield
         return
     # Says at every start that a token is asked for, which is what is wanted.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -59,7 +54,7 @@ def ray_cluster(run: RunSettings, address: str | None = None) -> Iterator[float]
             "RAY_AUTH_MODE=token where it asks for a token, or leave out --address to run on this machine"
         ) from error
     try:
-        yield time.perf_counter() - began
+        yield
     finally:
         ray.shutdown()
 

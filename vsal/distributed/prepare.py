@@ -17,7 +17,7 @@ from vsal import storage
 from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
 from vsal.distributed.actors import Pools, start_pools
-from vsal.distributed.cluster import check_budget, cluster_size
+from vsal.distributed.cluster import check_budget, cluster_size, ray_cluster
 from vsal.distributed.ledger import Ledger
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
@@ -41,15 +41,19 @@ def prepare_catalogue(
     settings: PrepareSettings,
     run: RunSettings,
     *,
+    address: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> RunSummary:
-    """Prepares every title of a catalogue that is not committed yet. Ray must be up.
+    """Prepares every title of a catalogue that is not committed yet.
+
+    Ray is started, or joined, only if there is work to do; a Ray that the caller has started is used and left running.
 
     Args:
         titles: of the catalogue, with unique ids.
         out: root of the manifest, any place that `vsal.storage` reaches.
         settings: what shapes the manifest.
         run: how the work is run.
+        address: of the Ray cluster to join; None for this machine.
         on_progress: called about twice a second, and once for each title that ends.
 
     Returns:
@@ -79,12 +83,13 @@ def prepare_catalogue(
     todo = deque(item for item in items if item.failure is None and (run.force or not item.committed))
     startup_s = time.perf_counter() - began
     if todo:
-        size = cluster_size()
-        check_budget(size, run, window_bytes(job))
-        pools = start_pools(model.data, run, size)
-        startup_s = time.perf_counter() - began
-        in_flight = run.titles_in_flight or int(size.cpus) + 2
-        _Driver(job, pools, ledger, in_flight, on_progress).work(todo)
+        with ray_cluster(run, address):
+            size = cluster_size()
+            check_budget(size, run, window_bytes(job))
+            pools = start_pools(model.data, run, size)
+            startup_s = time.perf_counter() - began
+            in_flight = run.titles_in_flight or int(size.cpus) + 2
+            _Driver(job, pools, ledger, in_flight, on_progress).work(todo)
     summary = RunSummary(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         out=out,

@@ -73,7 +73,9 @@ def scan_task(job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: Vi
     for number, chunk in enumerate(chunks):
         masks = None
         if len(chunk.samples):
-            masks = near[(segment.index + number) % len(near)].infer.remote(chunk.frames, chunk.motion_maps)
+            masks = near[(segment.index + number) % len(near)].infer.remote(
+                pools.model, chunk.frames, chunk.motion_maps
+            )
         frames += len(chunk.pts)
         bare = replace(chunk, frames=chunk.frames[:0], motion_maps=None)  # the pictures stay out of the aggregator
         acknowledgements.append(aggregator.add.remote(attempt_id, bare, masks))

@@ -48,12 +48,11 @@ def prepare(
     goes on after an interruption.
     """
     from vsal.catalog import read_catalog
-    from vsal.distributed.cluster import ray_cluster
     from vsal.distributed.prepare import prepare_catalogue
 
     titles = read_catalog(catalog)
-    with ray_cluster(run, address), display(screen.log) as report:
-        summary = prepare_catalogue(titles, out, settings, run, on_progress=report)
+    with display(screen.log) as report:
+        summary = prepare_catalogue(titles, out, settings, run, address=address, on_progress=report)
     screen.document(summary.document())
     screen.show(*lines(summary))
     return summary.exit_code
