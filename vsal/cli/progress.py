@@ -79,9 +79,11 @@ def facts(progress: Progress) -> str:
 def span(seconds: float) -> str:
     """A length of time for people.
 
-    >>> span(8), span(200), span(7300)
-    ('8 s', '3 min 20 s', '2 h 02 min')
+    >>> span(2.54), span(42), span(200), span(7300)
+    ('2.5 s', '42 s', '3 min 20 s', '2 h 02 min')
     """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -109,8 +110,8 @@ def _overview(title_id: str, facts: str, shots: Sequence[ShotView], number: int,
     tiles = [_tile_size(shot.key) for shot in shots]
     width = max(size[0] for size in tiles)
     height = max(size[1] for size in tiles)
-    across = min(TILES_ACROSS, len(shots))
-    down = -(-len(shots) // TILES_ACROSS)
+    across = min(TILES_ACROSS, math.ceil(math.sqrt(len(shots))))  # few shots make a block, not a line and a rest
+    down = -(-len(shots) // across)
     inner = max(across * width + (across - 1) * GAP, LEAST_WIDTH - 2 * MARGIN)
     page = Page(inner + 2 * MARGIN, HEADER + GAP + down * (height + CAPTION + GAP) + LEGEND)
     page.text(MARGIN, 18, title_id, TITLE_SIZE, width=inner - 160)
@@ -118,8 +119,8 @@ def _overview(title_id: str, facts: str, shots: Sequence[ShotView], number: int,
     if pages > 1:
         page.text(page.image.width - MARGIN, 24, f"page {number} of {pages}", colour=FAINT, anchor="ra")
     for place, (shot, size) in enumerate(zip(shots, tiles, strict=True)):
-        x = MARGIN + place % TILES_ACROSS * (width + GAP)
-        y = HEADER + GAP + place // TILES_ACROSS * (height + CAPTION + GAP)
+        x = MARGIN + place % across * (width + GAP)
+        y = HEADER + GAP + place // across * (height + CAPTION + GAP)
         page.picture(x, y, heat_overlay(_shrunk(shot.key.picture, *size), shot.key.saliency, shot.key.coded))
         words = f"{shot.index}  ·  {timecode(shot.begin_s)}  ·  {_count(shot.end - shot.start, 'frame')}"
         page.text(x, y + size[1] + 7, words, SMALL_SIZE, FAINT, width=width)
