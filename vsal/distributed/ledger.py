@@ -17,7 +17,7 @@ class Ledger:
     """Outcomes of the titles of one run.
 
     Attributes:
-        open_frames: frames received of the titles in flight.
+        open_frames: frames received of each title in flight.
     """
 
     def __init__(self, out: str, titles: int, began: float) -> None:
@@ -26,11 +26,12 @@ class Ledger:
         self._began = began
         self._outcomes: dict[str, TitleOutcome] = {}
         self._records = {record.title_id: record for record in read_titles(out) or []}
-        self.open_frames = 0
+        self.open_frames: dict[str, int] = {}
 
     def settle(self, outcome: TitleOutcome) -> None:
         """Notes how a title ended."""
         self._outcomes[outcome.title_id] = outcome
+        self.open_frames.pop(outcome.title_id, None)
 
     def settle_known(self, items: Sequence[WorkItem], force: bool) -> None:
         """Notes the titles that need no work: those that are committed, and those that cannot be looked at."""
@@ -72,6 +73,7 @@ class Ledger:
         elapsed_s = time.perf_counter() - self._began
         worked = len(outcomes) - skipped
         left = self._titles - len(outcomes)
+        open_frames = sum(self.open_frames.values())
         per_frame_s = video_s / frames if frames else 1 / 25
         return Progress(
             titles=self._titles,
@@ -79,8 +81,8 @@ class Ledger:
             skipped=skipped,
             failed=worked - len(done),
             in_flight=in_flight,
-            frames=frames + self.open_frames,
-            video_s=video_s + self.open_frames * per_frame_s,
+            frames=frames + open_frames,
+            video_s=video_s + open_frames * per_frame_s,
             elapsed_s=elapsed_s,
             eta_s=elapsed_s / worked * left if worked else None,
             finished=finished,

@@ -21,7 +21,7 @@ from vsal.distributed.cluster import check_budget, cluster_size, ray_cluster
 from vsal.distributed.ledger import Ledger
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
-from vsal.distributed.tasks import POISON_DEATHS, STALL_S, Job, attempt_id_of, prepare_title, window_bytes
+from vsal.distributed.tasks import POISON_DEATHS, STALL_S, Job, attempt_id_of, prepare_title, title_of, window_bytes
 from vsal.errors import Reason, SettingsError
 from vsal.planning import WorkItem, work_list
 from vsal.saliency.contract import read_contract
@@ -141,7 +141,7 @@ class _Driver:
                     self._show(len(flying), outcome)
                 if time.monotonic() - last_poll > POLL_S:
                     last_poll = time.monotonic()
-                    self._ledger.open_frames = self._poll()
+                    self._poll()
                     self._cancel_stuck(flying)
                     self._show(len(flying), None)
         except BaseException:
@@ -168,14 +168,15 @@ class _Driver:
     def _poison(self, outcome: TitleOutcome) -> bool:
         return outcome.detail.startswith("poison")
 
-    def _poll(self) -> int:
-        """Frames received of the titles that are open."""
+    def _poll(self) -> None:
+        """Asks the aggregators how far the open titles are."""
         try:
             reports = ray.get([actor.progress.remote() for actor in self._pools.aggregators], timeout=5)
-        except RayError:  # an aggregator that is restarting; its titles are tried again
-            return self._ledger.open_frames
-        self._begun.update(*(report.keys() for report in reports))
-        return sum(sum(report.values()) for report in reports)
+        except RayError:  # one is restarting; its titles are tried again
+            return
+        for report in reports:
+            self._begun.update(report)
+            self._ledger.open_frames.update((title_of(attempt_id), frames) for attempt_id, frames in report.items())
 
     def _cancel_stuck(self, flying: dict[Any, tuple[WorkItem, int, float]]) -> None:
         limit_s = self._run.title_timeout_s or STALL_S

@@ -140,6 +140,11 @@ def attempt_id_of(item: WorkItem, attempt: int) -> str:
     return f"{item.title.title_id}#{attempt}"
 
 
+def title_of(attempt_id: str) -> str:
+    """The title of an attempt."""
+    return attempt_id.rpartition("#")[0]
+
+
 def _scan_all(
     job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: VideoInfo, segments: list[Segment]
 ) -> None:

@@ -1,0 +1,145 @@
+"""Catalogues on local Ray: what is done, what is skipped, and how titles fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.distributed.manifests import same_maps
+from vsal.catalog import Title
+from vsal.distributed.prepare import prepare_catalogue
+from vsal.errors import Reason, SettingsError
+from vsal.manifest import read_manifest, validate
+from vsal.settings import PrepareSettings, RunSettings
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def prepare(titles, out, settings=None, **run):
+    return prepare_catalogue(titles, str(out), settings or PrepareSettings(), RunSettings(**run))
+
+
+def only(summary):
+    (outcome,) = summary.outcomes
+    return outcome
+
+
+def test_one_segment_and_many_give_the_same_manifest(clip: Path, tmp_path: Path) -> None:
+    one = prepare([Title("t", str(clip))], tmp_path / "one", segment_s=1000)
+    many = prepare([Title("t", str(clip))], tmp_path / "many", segment_s=2)
+    assert one.count("done") == many.count("done") == 1
+    same_maps(tmp_path / "one", tmp_path / "many", "t")
+    assert validate(str(tmp_path / "many")) == []
+
+
+def test_shots_of_a_title_with_known_cuts_are_found(clip: Path, tmp_path: Path) -> None:
+    from vsal.video.synthetic import synthetic_title
+
+    prepare([Title("t", str(clip))], tmp_path)
+    with read_manifest(str(tmp_path)).title("t") as title:
+        found = [(start, end) for _, start, end in title.shots()]
+    assert found == [(shot.start, shot.end) for shot in synthetic_title(320, 180, 24, 6, 12, seed=4).shots]
+
+
+def test_a_second_run_does_nothing_and_anything_changed_does_the_title_again(clip: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.mp4"
+    shutil.copy(clip, source)
+    out = tmp_path / "out"
+    titles = [Title("t", str(source))]
+    assert prepare(titles, out).count("done") == 1
+    first = (out / "maps" / "t.parquet").stat().st_mtime_ns
+    again = only(prepare(titles, out))
+    assert (again.status, again.frames, again.shots > 0) == ("skipped", 288, True)
+    assert (out / "maps" / "t.parquet").stat().st_mtime_ns == first
+    assert prepare(titles, out, force=True).count("done") == 1
+    assert prepare(titles, out, PrepareSettings(qp_limit=3)).count("done") == 1
+    assert prepare(titles, out, PrepareSettings(qp_limit=3)).count("skipped") == 1
+    os.utime(source, ns=(1, 1))
+    assert prepare(titles, out, PrepareSettings(qp_limit=3)).count("done") == 1
+    assert prepare(titles, out, PrepareSettings(qp_limit=3), segment_s=3).count("skipped") == 1
+
+
+def test_failures_are_outcomes_and_the_others_are_done(clip: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("this is not a video\n" * 100)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    titles = [
+        Title("missing", str(tmp_path / "none.mp4")), Title("text", str(text)), Title("good", str(clip)),
+        Title("empty", str(empty)), Title("folder", str(tmp_path)),
+    ]  # fmt: skip
+    summary = prepare(titles, tmp_path / "out")
+    assert [(o.title_id, o.status, o.reason) for o in summary.outcomes] == [
+        ("missing", "failed", Reason.SOURCE_NOT_FOUND),
+        ("text", "failed", Reason.UNREADABLE),
+        ("good", "done", None),
+        ("empty", "failed", Reason.UNREADABLE),
+        ("folder", "failed", Reason.UNSUPPORTED),
+    ]
+    assert summary.exit_code == 1
+    assert all(outcome.detail for outcome in summary.outcomes if outcome.status == "failed")
+    table = pq.read_table(tmp_path / "out" / "titles.parquet").to_pylist()
+    assert [row["reason"] for row in table] == [None if o.reason is None else str(o.reason) for o in summary.outcomes]
+    written = json.loads((tmp_path / "out" / "runs" / f"{summary.run_id}.json").read_text())
+    assert written["titles"] == {"done": 1, "skipped": 0, "failed": 4}
+    assert prepare(titles, tmp_path / "out", max_failed=4).exit_code == 0
+
+
+def test_titles_of_other_catalogues_stay_in_the_table(clip: Path, tmp_path: Path) -> None:
+    prepare([Title("a", str(clip))], tmp_path / "out")
+    prepare([Title("b", str(clip))], tmp_path / "out")
+    assert pq.read_table(tmp_path / "out" / "titles.parquet")["title_id"].to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "max", "motion"])
+def test_aggregators_and_the_published_baseline(clip: Path, tmp_path: Path, aggregator: str) -> None:
+    settings = PrepareSettings(aggregator=aggregator, map_interval="shot", qp_mapping="linear")  # type: ignore[arg-type]
+    outcome = only(prepare([Title("t", str(clip))], tmp_path, settings))
+    assert outcome.maps == outcome.shots == 6
+    with read_manifest(str(tmp_path)).title("t") as title:
+        for row in title.iter_maps():
+            assert 3 <= row.samples <= 8
+            linear = np.rint(-(2 * row.saliency.astype(np.float64) / 255 - 1) * 6)
+            assert np.abs(row.qp_offset - linear).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("run", "match"),
+    [
+        ({"device": "gpu"}, "GPU"),
+        ({"windows_in_flight": 64, "object_store_mb": 80}, "windows in flight"),
+    ],
+)
+def test_what_can_never_work_stops_the_run_before_any_work(clip: Path, tmp_path: Path, run, match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        prepare([Title("t", str(clip))], tmp_path / "out", **run)
+    assert not (tmp_path / "out" / "maps").exists()
+
+
+def test_no_title_and_no_place_to_write_are_errors(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no title"):
+        prepare([], tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="file"):
+        prepare([Title("t", str(clip))], tmp_path / "file" / "out")
+
+
+def test_a_title_that_takes_too_long_is_a_timeout(long_clip: Path, clip: Path, tmp_path: Path) -> None:
+    summary = prepare([Title("slow", str(long_clip))], tmp_path, title_timeout_s=0.05)
+    assert only(summary).reason == Reason.TIMEOUT
+    assert not (tmp_path / "maps" / "slow.parquet").exists()
+    assert prepare([Title("t", str(clip))], tmp_path).count("done") == 1  # its CPUs are free again
+
+
+def test_progress_tells_of_every_title(clip: Path, tmp_path: Path) -> None:
+    seen = []
+    titles = [Title(f"t{i}", str(clip)) for i in range(3)]
+    prepare_catalogue(titles, str(tmp_path), PrepareSettings(), RunSettings(), on_progress=seen.append)
+    assert sorted(p.finished.title_id for p in seen if p.finished) == ["t0", "t1", "t2"]
+    assert (seen[-1].done, seen[-1].frames) == (3, 3 * 288)
