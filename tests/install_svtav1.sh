@@ -1,16 +1,17 @@
 #!/bin/sh
-# Brings SvtAv1EncApp >= 2 and kvazaar from Debian 13 (trixie) into a cache folder, without installing anything.
+# Brings SvtAv1EncApp >= 2 from Debian 13 (trixie) into a cache folder, without installing anything.
 #
 #   tests/install_svtav1.sh [FOLDER]      default: ${XDG_CACHE_HOME:-~/.cache}/vsal/programs
 #
-# Debian 12 has SVT-AV1 1.4, which knows no --roi-map-file. Trixie's programs run on it when their libraries come along.
+# Debian 12 has SVT-AV1 1.4, which knows no --roi-map-file. Trixie's runs on it when its libraries come along.
+# (Its kvazaar does not, for want of a newer libstdc++; the tests take kvazaar from the ffmpeg of imageio-ffmpeg.)
 # The packages come from the mirror that this machine's own apt is configured for; only the suite is another one.
-# Prints the folder of the programs; add it to PATH, or let the tests find it through VSAL_PROGRAMS.
+# Prints the folder of the program; the tests look there, too, without anything being set.
 set -eu
 folder=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/vsal/programs}
 suite=trixie
 
-if [ -x "$folder/bin/SvtAv1EncApp" ] && [ -x "$folder/bin/kvazaar" ]; then
+if [ -x "$folder/bin/SvtAv1EncApp" ]; then
     echo "$folder/bin"
     exit 0
 fi
@@ -40,18 +41,19 @@ apt() {
         -o Acquire::Languages=none "$@" >&2
 }
 apt update
-(cd "$work/packages" && apt download svt-av1 libsvtav1enc2 libcpuinfo0 kvazaar libkvazaar7 "libcrypto++8t64")
+(cd "$work/packages" && apt download svt-av1 libsvtav1enc2 libcpuinfo0)
 for package in "$work"/packages/*.deb; do dpkg -x "$package" "$work/root"; done
 
 rm -rf "$folder/lib" "$folder/bin" "$folder/libexec"
 mkdir -p "$folder/lib" "$folder/bin" "$folder/libexec"
 cp -a "$work"/root/usr/lib/*-linux-gnu/. "$folder/lib/"
-for program in SvtAv1EncApp kvazaar; do
-    cp "$work/root/usr/bin/$program" "$folder/libexec/$program"
-    # A wrapper, so that nobody has to know about the libraries.
-    printf '#!/bin/sh\nhere=$(dirname "$(readlink -f "$0")")\nLD_LIBRARY_PATH="$here/../lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/../libexec/%s" "$@"\n' \
-        "$program" > "$folder/bin/$program"
-    chmod +x "$folder/bin/$program"
-done
+cp "$work/root/usr/bin/SvtAv1EncApp" "$folder/libexec/"
+# A wrapper, so that nobody has to know about the libraries.
+cat > "$folder/bin/SvtAv1EncApp" <<'WRAPPER'
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+LD_LIBRARY_PATH="$here/../lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/../libexec/SvtAv1EncApp" "$@"
+WRAPPER
+chmod +x "$folder/bin/SvtAv1EncApp"
 "$folder/bin/SvtAv1EncApp" --version >&2
 echo "$folder/bin"

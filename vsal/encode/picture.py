@@ -1,0 +1,132 @@
+"""What the pictures of a source are, as far as an encoder must be told."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av.error
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vsal.errors import Reason, TitleFailed
+from vsal.video.container import describe, open_container
+from vsal.video.probe import VideoInfo, probe
+
+_MATRIX_UNITS = struct.Struct("=9i")
+# AVMasteringDisplayMetadata: primaries R, G, B (x, y) and white point as rationals, then min and max luminance, flags.
+_MASTERING = struct.Struct("=20i2i")
+_LIGHT = struct.Struct("=2I")
+
+
+@dataclass(frozen=True, slots=True)
+class Mastering:
+    """The display on which an HDR title was graded (SMPTE ST 2086): CIE 1931 coordinates and cd/m2."""
+
+    red: tuple[float, float]
+    green: tuple[float, float]
+    blue: tuple[float, float]
+    white: tuple[float, float]
+    min_nits: float
+    max_nits: float
+
+    def integers(self) -> str:
+        """As x264 and x265 take it: steps of 0.00002 and of 0.0001 cd/m2."""
+        g, b, r, w = (tuple(round(v * 50000) for v in c) for c in (self.green, self.blue, self.red, self.white))
+        nits = round(self.max_nits * 10000), round(self.min_nits * 10000)
+        return f"G({g[0]},{g[1]})B({b[0]},{b[1]})R({r[0]},{r[1]})WP({w[0]},{w[1]})L({nits[0]},{nits[1]})"
+
+    def decimals(self) -> str:
+        """As SVT-AV1 takes it."""
+        parts = zip("GBR", (self.green, self.blue, self.red), strict=True)
+        text = "".join(f"{name}({x:.5f},{y:.5f})" for name, (x, y) in parts)
+        return f"{text}WP({self.white[0]:.5f},{self.white[1]:.5f})L({self.max_nits:.4f},{self.min_nits:.4f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Geometry, format, time base and colour of a title's frames.
+
+    Attributes:
+        info: what the probe found; width and height are in coded orientation, before display rotation.
+        sample_aspect_ratio: None where the source does not say.
+        display_matrix: nine numbers of FFmpeg's display matrix; None for an upright picture.
+        light: MaxCLL and MaxFALL, in cd/m2.
+    """
+
+    info: VideoInfo
+    sample_aspect_ratio: Fraction | None
+    display_matrix: tuple[int, ...] | None
+    mastering: Mastering | None
+    light: tuple[int, int] | None
+
+    @property
+    def fps(self) -> Fraction:
+        """Average frame rate; 25 where nothing is known."""
+        return self.info.fps or Fraction(25)
+
+
+def read_picture(uri: str) -> Picture:
+    """Describe the pictures of a source, from its container and its first frame.
+
+    Raises:
+        TitleFailed: the source cannot be read, or nothing of it decodes.
+    """
+    info = probe(uri)
+    try:
+        with open_container(uri) as container:
+            stream = container.streams[info.stream_index]
+            if not isinstance(stream, VideoStream):
+                raise TitleFailed(Reason.NO_VIDEO, f"stream {stream.index} of {uri} is no longer a video")
+            stream.codec_context.thread_count = 1
+            frame = next(container.decode(stream), None)
+            if frame is None:
+                raise TitleFailed(Reason.DECODE_ERROR, f"no frame of {uri} decodes")
+            sar = stream.sample_aspect_ratio
+            return Picture(
+                info,
+                sample_aspect_ratio=sar if sar and sar > 0 else None,
+                display_matrix=_display_matrix(frame),
+                mastering=_mastering(frame),
+                light=_light(frame),
+            )
+    except av.error.FFmpegError as error:
+        raise TitleFailed(Reason.DECODE_ERROR, f"{uri} does not decode: {describe(error)}") from error
+
+
+def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+    data = frame.side_data.get(kind)
+    return None if data is None else bytes(data)
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    data = _side_data(frame, Type.DISPLAYMATRIX)
+    if data is None or len(data) < _MATRIX_UNITS.size:
+        return None
+    matrix = _MATRIX_UNITS.unpack_from(data)
+    upright = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    return None if matrix == upright else matrix
+
+
+def _mastering(frame: VideoFrame) -> Mastering | None:
+    data = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
+    if data is None or len(data) < _MASTERING.size:
+        return None
+    numbers = _MASTERING.unpack_from(data)
+    if not (numbers[20] and numbers[21]):  # primaries and luminance both said
+        return None
+    pairs = np.array(numbers[:20], dtype=np.float64).reshape(10, 2)
+    values = (pairs[:, 0] / np.maximum(pairs[:, 1], 1)).tolist()
+    red, green, blue, white = ((values[i], values[i + 1]) for i in (0, 2, 4, 6))
+    return Mastering(red, green, blue, white, min_nits=values[8], max_nits=values[9])
+
+
+def _light(frame: VideoFrame) -> tuple[int, int] | None:
+    data = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    if data is None or len(data) < _LIGHT.size:
+        return None
+    most, average = _LIGHT.unpack_from(data)
+    return (most, average) if most or average else None
