@@ -23,6 +23,7 @@ $(READY): pyproject.toml
 	  rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu its module is a package of its own:" >&2; \
 	  echo "  apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing vsal and what it needs into $(VENV): about 2 GB, a few minutes the first time."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 

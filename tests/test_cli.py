@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -8,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +66,18 @@ FAILED = TitleOutcome("[c]", "c.mp4", "failed", reason=Reason.NO_VIDEO, detail="
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """In the place of Ray and the driver: what they were asked, and what they answer."""
-    from vsal.distributed import cluster, prepare
+    """In the place of the driver: what it was asked, and what it answers."""
+    from vsal.distributed import prepare
 
     seen: dict[str, Any] = {"summary": summary(DONE)}
 
-    @contextlib.contextmanager
-    def ray_cluster(run: RunSettings, address: str | None = None) -> Iterator[float]:
-        seen["address"] = address
-        yield 0.0
-
-    def prepare_catalogue(titles: Any, out: str, settings: Any, run: Any, *, on_progress: Any = None) -> RunSummary:
-        seen.update(titles=titles, out=out, settings=settings, run=run)
-        print("a library prints")  # what Ray's workers say arrives here
+    def prepare_catalogue(titles: Any, out: str, settings: Any, run: Any, **rest: Any) -> RunSummary:
+        seen.update(titles=titles, out=out, settings=settings, run=run, address=rest["address"])
+        print("a library prints")
         if "raises" in seen:
             raise seen["raises"]
         return seen["summary"]
 
-    monkeypatch.setattr(cluster, "ray_cluster", ray_cluster)
     monkeypatch.setattr(prepare, "prepare_catalogue", prepare_catalogue)
     return seen
 
@@ -190,7 +183,7 @@ def test_failures_are_listed_with_their_reason(vsal: Callable[..., Result], driv
     assert "--max-failed 1" in result.stdout
 
 
-def test_an_empty_catalogue_is_an_error_before_ray_starts(
+def test_an_empty_catalogue_is_an_error_before_any_work(
     vsal: Callable[..., Result], driver: dict[str, Any], tmp_path: Path
 ) -> None:
     result = vsal("prepare", tmp_path / "nothing-here", "--out", "o")
