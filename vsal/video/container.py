@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import IO, NoReturn
 
 import av
@@ -45,8 +46,9 @@ _PLAYLISTS = {
 }
 
 
-def open_container(uri: str) -> InputContainer:
-    """Open a video for reading, with no way from it to any other file.
+@contextmanager
+def open_container(uri: str) -> Iterator[InputContainer]:
+    """A video opened for reading, with no way from it to any other file.
 
     Raises:
         TitleFailed: there is no such file, or it is not a media file that can be opened.
@@ -58,20 +60,23 @@ def open_container(uri: str) -> InputContainer:
     options = {"max_pixels": str(MAX_PIXELS), "skip_loop_filter": "all"}
     container_options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", "enable_drefs": "0"}
     path = storage.local_path(uri)
-    try:
-        if path is not None:
+    with ExitStack() as stack:
+        try:
             # "file:" keeps names that look like a URL ("a:b.mp4") or an option from being read as one.
-            return av.open("file:" + os.path.abspath(path), "r", options=options, container_options=container_options)
-        return av.open(
-            storage.open_input(uri),
-            "r",
-            options=options,
-            container_options=container_options,
-            buffer_size=READ_BUFFER_BYTES,
-            io_open=_refuse_nested,
-        )
-    except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
-        _explain(uri, head, error)
+            source = "file:" + os.path.abspath(path) if path is not None else stack.enter_context(_remote(uri))
+            container = av.open(
+                source,
+                "r",
+                options=options,
+                container_options=container_options,
+                metadata_errors="replace",  # titles and artists come in every encoding
+                buffer_size=READ_BUFFER_BYTES,
+                io_open=None if path is not None else _refuse_nested,
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            _explain(uri, head, error)
+        stack.enter_context(container)
+        yield container
 
 
 def describe(error: BaseException) -> str:
@@ -89,6 +94,10 @@ def _quiet() -> None:
     # With logging off (None) PyAV does not even count errors; at PANIC it counts them and prints nothing.
     if av.logging.get_level() is None:
         av.logging.set_level(av.logging.PANIC)
+
+
+def _remote(uri: str) -> closing[IO[bytes]]:
+    return closing(storage.open_input(uri))
 
 
 def _refuse_nested(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -44,6 +44,12 @@ class SegmentReader:
             SegmentBroken: the first frame is not at the segment's beginning, or frames carry no dependable times.
             TitleFailed: the file cannot be read, or nothing in it decodes.
         """
+        try:
+            yield from self._frames()
+        except (av.error.FFmpegError, OSError) as error:  # OSError: a remote read that failed
+            raise TitleFailed(Reason.UNREADABLE, f"reading {self._info.uri} failed: {describe(error)}") from error
+
+    def _frames(self) -> Iterator[tuple[int, VideoFrame]]:
         start = self._segment.start_pts
         with open_container(self._info.uri) as container:
             stream = container.streams[self._info.stream_index]
@@ -120,10 +126,7 @@ class SegmentReader:
                         failures = 0
                     yield packet
                 return
-            except av.error.FFmpegError as error:
-                if isinstance(error, OSError) and not isinstance(error, ValueError) and error.errno in (5, 110):
-                    detail = f"reading {self._info.uri} failed: {describe(error)}"
-                    raise TitleFailed(Reason.UNREADABLE, detail) from error
+            except av.error.FFmpegError:
                 self.decode_errors += 1 if failures == 0 else 0
                 failures += 1
                 if failures > READ_ERRORS:

@@ -155,7 +155,7 @@ class InputMaker:
             return _resized(plane, self._target, cv2.INTER_LINEAR)
         if shrink < 2:
             return _resized(plane, self._target, cv2.INTER_AREA)
-        multiple = 1 if not exact and shrink < 6 else 2 if shrink < 6 else 4
+        multiple = 1 if not exact and shrink < 6 else 2 if shrink < 10 else 4
         if multiple > 1:
             plane = _resized(plane, (multiple * width, multiple * height), cv2.INTER_LINEAR)
             return _resized(plane, self._target, cv2.INTER_AREA)

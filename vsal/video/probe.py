@@ -119,7 +119,7 @@ def probe(uri: str) -> VideoInfo:
         with open_container(uri) as container:
             stream = best_video_stream(container, uri)
             return _describe(uri, container, stream, _first_picture(container, stream, uri))
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise TitleFailed(Reason.UNREADABLE, f"{uri} cannot be read: {describe(error)}") from error
 
 

@@ -205,7 +205,8 @@ class _Scan:
         """Recognises the frame one past the segment's end."""
         end_pts = self._segment.end_pts
         if end_pts is None or frame.pts < end_pts:
-            self._duration = frame.picture.duration
+            timed = frame.picture.pts is not None  # durations of frames without a time are made up
+            self._duration = frame.picture.duration if timed else 0
             return
         if frame.pts != end_pts:
             raise self._broken(f"should end at pts {end_pts}, but the frame there is at pts {frame.pts}")

@@ -94,6 +94,6 @@ def _keyframe_near(container: InputContainer, stream: VideoStream, target: int) 
         for pts, keyframe in islice(packets_from(container, stream), KEYFRAME_SEARCH_PACKETS):
             if keyframe:
                 return pts
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, OSError):
         return None  # no cut there; the segment before runs on
     return None
