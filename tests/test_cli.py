@@ -276,9 +276,7 @@ def test_a_place_without_a_manifest_is_one_clear_message(vsal: Callable[..., Res
 def test_validate_ends_with_1_for_a_damaged_file(vsal: Callable[..., Result], out: Path) -> None:
     assert vsal("validate", out, "--json").document["valid"] is True
     file = out / "maps" / "clip.parquet"
-    data = bytearray(file.read_bytes())
-    data[len(data) // 3] ^= 0xFF
-    file.write_bytes(data)
+    file.write_bytes(file.read_bytes()[:-100])
     result = vsal("validate", out)
     assert result.code == 1
     assert "clip" in result.stdout
