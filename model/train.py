@@ -11,7 +11,7 @@ import copy
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def train_image(run: Run, stop: int | None = None) -> Path:
             print(f"step {done}/{run.steps} loss {np.mean(losses[-50:]):.4f} {seconds:.3f} CPU s a step", flush=True)
         if done % run.save_every == 0 or done == run.steps:
             save(last_file, {"net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(),
-                             "step": done, "run": json.dumps({k: getattr(run, k) for k in Run.__slots__})})  # fmt: skip
+                             "step": done, "run": json.dumps(asdict(run))})  # fmt: skip
         if done % (4 * run.save_every) == 0 or done == run.steps:
             some = range(0, len(held_out), 1 if done == run.steps else 4)
             iou, cc = score_masks(held_out, some, lambda x: torch_predict(ema, x))
@@ -171,14 +171,14 @@ def main() -> None:
     parser.add_argument("--cooldown", type=float, default=0.5, help="share of the steps over which the rate falls")
     parser.add_argument("--small-steps", type=int, default=0, help="steps at the start on smaller pictures")
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="1 where other work takes a core at times")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     run = Run(args.data, args.out, args.cache or str(Path(args.out) / "cache"), args.steps or 0, args.seed, args.batch,
               args.rate, 0.02, args.cooldown, args.small_steps, args.save_every, args.device)  # fmt: skip
     if args.steps is None:
-        run = Run(**{**{k: getattr(run, k) for k in Run.__slots__}, "steps": steps_in(args.minutes, run)})
+        run = replace(run, steps=steps_in(args.minutes, run))
         print(
             f"{args.minutes:g} minutes are about {run.steps} steps: repeat this run with --steps {run.steps}",
             flush=True,
