@@ -153,7 +153,8 @@ class ManifestWriter:
     def _finish(self, extra_metadata: Mapping[str, str]) -> None:
         self._flush()
         counts = {KEY_FRAMES: str(self.frames), KEY_SHOTS: str(self.shots), KEY_MAPS: str(self.maps)}
-        self._writer.add_key_value_metadata({**written_by(), **self._metadata, **counts, **extra_metadata})
+        metadata = {**written_by(), **self._metadata, **counts, **extra_metadata}
+        self._writer.add_key_value_metadata(dict(sorted(metadata.items())))  # equal titles make equal files
         self._writer.close()
 
     def abandon(self) -> None:
