@@ -112,7 +112,7 @@ def _ended(body: Callable[[], int | None], screen: Screen, debug: bool) -> int:
     """The exit code of the verb: 0 to 2 as DESIGN gives them, 130 when it was interrupted."""
     try:
         return body() or 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ray turns SIGTERM into the latter
         if debug:
             traceback.print_exc()
         screen.note("Stopped. What is committed stays; the same command goes on from there.")
