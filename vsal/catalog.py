@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,17 +106,22 @@ def title_id(name: str) -> str:
     systems and Parquet readers hide such files. An id longer than 180 characters ends in a hash of the whole name.
 
     Args:
-        name: any text that is not empty.
+        name: text that is not empty; bytes of a file name that are no UTF-8 may stand in it as Python keeps them.
     """
-    encoded = quote_from_bytes(name.encode("utf-8", "surrogateescape"), safe="")
-    if encoded[0] in "._":
-        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
+    data = name.encode("utf-8", "surrogateescape")
+    encoded = _quoted(data)
     if len(encoded) <= ID_BYTES:
         return encoded
-    digest = hashlib.sha256(encoded.encode()).hexdigest()[:_HASH_DIGITS]
-    head = encoded[: ID_BYTES - _HASH_DIGITS - 1]
-    head = re.sub(r"%[0-9A-F]?$", "", head)  # an escape that the cut went through
-    return f"{head}-{digest}"
+    digest = hashlib.sha256(data).hexdigest()[:_HASH_DIGITS]
+    whole = re.match(r"(?:%..|[^%])*", encoded[: ID_BYTES - _HASH_DIGITS - 1])
+    head = unquote_to_bytes(whole.group()) if whole else b""
+    # The cut may have gone through a character of several bytes.
+    return f"{_quoted(head.decode(errors='ignore').encode() or head)}-{digest}"
+
+
+def _quoted(data: bytes) -> str:
+    encoded = quote_from_bytes(data, safe="")
+    return f"%{data[0]:02X}{encoded[1:]}" if encoded[0] in "._" else encoded
 
 
 def _derived(uri: str) -> Title:
@@ -159,13 +164,23 @@ def _title(folder: str, row: _Row) -> Title:
         raise ValueError(f"uri is {row.uri!r}, and has to be the path or URI of a video")
     if "\0" in row.uri:
         raise ValueError("uri holds a NUL character, which no path can: is the list really UTF-8?")
-    uri = storage.resolve(folder, row.uri)
     given = row.title_id
+    if not (_is_text(row.uri) and (not isinstance(given, str) or _is_text(given))):
+        raise ValueError("uri or title_id holds half a character (a lone surrogate)")
+    uri = storage.resolve(folder, row.uri)
     if given is None or given == "":
         return _derived(uri)
     if isinstance(given, bool) or not isinstance(given, (str, int)):
         raise ValueError(f"title_id is {given!r}, and has to be text or a whole number")
     return Title(title_id(str(given)), uri)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text_lines(source: str) -> io.StringIO:
