@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ def titles(draw: st.DrawFn) -> tuple[SampleClock, Fraction, Fraction, int, list[
 def picked(clock: SampleClock, pts: list[int], first: bool = True) -> set[int]:
     """Frames that are samples when these are scanned in one go; `first` if the title begins with them."""
     chosen = {0} if first else set()
-    for i, (a, b) in enumerate(zip(pts, pts[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(pts)):
         earlier, later = clock.pick(a, b)
         chosen |= ({i} if earlier else set()) | ({i + 1} if later else set())
     return chosen
