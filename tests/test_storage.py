@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import av
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -259,7 +261,53 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     assert [storage.name(info.uri) for info in storage.list_files(str(tmp_path))] == ["a"]
 
 
+def test_what_never_ends_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for path in (str(tmp_path / "pipe.mp4"), "/dev/zero"):
+        for look in (storage.stat, storage.open_input, storage.read_bytes):
+            with pytest.raises(OSError, match="no regular file"):
+                look(path)
+    assert storage.list_files(str(tmp_path)) == []
+
+
+def test_a_path_through_a_file_names_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(FileNotFoundError):
+        storage.stat(f"{tmp_path}/a/b.mp4")
+
+
 # S3
+
+
+def video(file: str, faststart: bool) -> bytes:
+    """A film of noise, 640x360, about 4 MB."""
+    random = np.random.default_rng(0)
+    with av.open(file, "w", options={"movflags": "faststart"} if faststart else {}) as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.bit_rate = 640, 360, 8_000_000
+        for _ in range(96):
+            picture = random.integers(0, 256, (360, 640, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return Path(file).read_bytes()
+
+
+@pytest.mark.parametrize("faststart", [True, False], ids=["index first", "index last"])
+def test_a_video_in_a_bucket_is_never_fetched_for_its_header(
+    s3_server: S3Server, tmp_path: Path, faststart: bool
+) -> None:
+    data, uri = video(f"{tmp_path}/noise.mp4", faststart), f"{s3_server.bucket()}/noise.mp4"
+    assert len(data) > 2_000_000
+    s3_server.put(uri, data)
+    with storage.open_input(uri) as file, av.open(file) as container:
+        assert container.streams.video[0].frames == 96
+    assert sum(request.sent for request in s3_server.gets(uri)) < 400_000
+    before = len(s3_server.gets(uri))
+    with storage.open_input(uri) as file, av.open(file) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 96
+    gets = s3_server.gets(uri)[before:]
+    assert sum(request.sent for request in gets) < 1.2 * len(data)
+    assert len(gets) < 12
 
 
 def test_s3_stat_knows_the_etag_and_costs_one_request(s3_server: S3Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat as statfile
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, cast
@@ -40,14 +41,11 @@ def stat(uri: str) -> SourceInfo:
     Raises:
         FileNotFoundError: there is nothing.
         IsADirectoryError: it is a folder.
-        OSError: it cannot be looked at.
+        OSError: it cannot be looked at, or is a pipe or a device, which would never end.
     """
     place = parse(uri)
     if place.scheme == "file":
-        _refuse_nul(place)
-        status = os.stat(place.path)
-        if os.path.isdir(place.path):
-            raise IsADirectoryError(f"{place.path} is a folder")
+        status = _stat_local(place)
         return SourceInfo(place.path, status.st_size, status.st_mtime_ns)
     with open_random(uri) as file:
         metadata: dict[str, str] = {key.lower(): value.decode() for key, value in (file.metadata() or {}).items()}
@@ -137,7 +135,7 @@ def open_input(uri: str) -> BinaryIO:
     """
     place = parse(uri)
     if place.scheme == "file":
-        _refuse_nul(place)
+        _stat_local(place)
         return open(place.path, "rb")
     return cast(BinaryIO, RangeReader(open_random(uri)))
 
@@ -149,17 +147,16 @@ def open_random(uri: str) -> Any:
         FileNotFoundError, IsADirectoryError, OSError: as `stat` does.
     """
     place = parse(uri)
-    _refuse_nul(place)
+    if place.scheme == "file":
+        _stat_local(place)
+    elif "\0" in place.path:
+        raise FileNotFoundError(f"there is no {place.uri!r}")
     try:
         return filesystem(place).open_input_file(place.path)
     except FileNotFoundError:
         if place.scheme != "file" and _look(place).type == fs.FileType.Directory:
             raise IsADirectoryError(f"{place.uri} is a folder") from None
         raise FileNotFoundError(f"there is no {place.uri}") from None
-    except OSError:
-        if place.scheme == "file" and os.path.isdir(place.path):
-            raise IsADirectoryError(f"{place.path} is a folder") from None
-        raise
 
 
 def read_bytes(uri: str) -> bytes:
@@ -231,6 +228,15 @@ def _check_local(folder: str) -> None:
         ) from error
 
 
-def _refuse_nul(place: Place) -> None:
+def _stat_local(place: Place) -> os.stat_result:
     if "\0" in place.path:  # no file can have such a name
         raise FileNotFoundError(f"there is no {place.path!r}")
+    try:
+        status = os.stat(place.path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"there is no {place.path}") from None
+    if statfile.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(f"{place.path} is a folder")
+    if not statfile.S_ISREG(status.st_mode):
+        raise OSError(f"{place.path} is no regular file")
+    return status
