@@ -16,7 +16,9 @@ NAMES = ["mean", "ema", "max", "motion"]
 ALPHA = 0.3
 
 unit = st.floats(0, 1, width=32)
-frames = st.lists(st.tuples(arrays(np.float32, (2, 3), elements=unit), st.floats(0, 40, width=32)), min_size=1, max_size=9)
+frames = st.lists(
+    st.tuples(arrays(np.float32, (2, 3), elements=unit), st.floats(0, 40, width=32)), min_size=1, max_size=9
+)
 
 
 def state_of(aggregator, run):
