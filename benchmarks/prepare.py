@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from benchmarks.clips import looped_clip, main_clip, small_titles
+from benchmarks.clips import main_clip, small_titles
 
 PUBLISHED = ["--map-interval", "shot", "--samples-per-map", "8", "--aggregator", "mean", "--qp-mapping", "linear"]
 CORES = os.cpu_count() or 1
@@ -161,8 +161,7 @@ def speed(minutes: float, runs: int) -> None:
 
 def memory(minutes: tuple[float, float] = (1, 60)) -> None:
     """Peak memory of every kind of process, for a short and for a long title."""
-    base = main_clip(10)
-    found = {length: prepare(looped_clip(length, base), [], watch=True) for length in minutes}
+    found = {length: prepare(main_clip(length), [], watch=True) for length in minutes}
     short, long = found[minutes[0]], found[minutes[1]]
     print(f"\n| process | {minutes[0]:g} min, MB | {minutes[1]:g} min, MB | ratio |\n|---|---|---|---|")
     for kind in sorted(long.peak_rss):
