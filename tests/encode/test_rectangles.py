@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays, array_shapes
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from vsal.encode.levels import fewest_loss_levels
 from vsal.encode.rectangles import cover, draw, rectangles

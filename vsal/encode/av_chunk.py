@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 import av
 import av.error
 from av.video.frame import PictureType, VideoFrame
 
 from vsal.encode.av_encoder import encoder_format, encoder_options, open_stream
+from vsal.encode.cells import with_gain
 from vsal.encode.picture import Picture
 from vsal.encode.roi_graphs import FrameShape, RoiMarker, RoiUnit
 from vsal.encode.settings import EncodeSettings
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow
+from vsal.roi.qp import QpMapping
 from vsal.video.container import describe
 
 
@@ -25,7 +28,8 @@ def encode_av_chunk(
     settings: EncodeSettings,
     path: str,
     first_frame: int = 0,
-    keyframes: frozenset[int] = frozenset(),
+    mapping: QpMapping | None = None,
+    gain: float = 1.0,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> list[int]:
     """Encode frames, each under its map, into an MP4 that holds nothing else.
@@ -37,7 +41,8 @@ def encode_av_chunk(
         settings: of the encode.
         path: local file to write.
         first_frame: number of the first frame in its title.
-        keyframes: numbers of further frames to begin a group of pictures with.
+        mapping: by which saliency becomes QP, where `gain` asks for other offsets than the maps'.
+        gain: strength of the maps; 1 leaves them as they are.
         on_frame: told how many frames are done.
 
     Returns:
@@ -50,18 +55,19 @@ def encode_av_chunk(
     pix_fmt = encoder_format(settings, picture)
     shape = FrameShape(picture.info.width, picture.info.height, pix_fmt, picture.info.time_base)
     unit = RoiUnit.of(settings.codec, _bit_depth(pix_fmt))
+    if maps is not None and gain != 1.0:
+        maps = (replace(row, qp_offset=with_gain(row, mapping or QpMapping(), gain)) for row in maps)
     marker = None if maps is None else RoiMarker(maps, shape, unit, settings.max_rectangles, first_frame)
     times: list[int] = []
     options = {"video_track_timescale": str(picture.info.time_base.denominator)}
     try:
         with av.open(path, "w", format="mp4", container_options=options) as output, marker or nullcontext():
             stream = open_stream(output, settings, picture, encoder_options(settings, picture))
-            for number, frame in enumerate(_formatted(found, pix_fmt), first_frame):
+            for frame in _formatted(found, pix_fmt):
                 times.append(frame.pts or 0)
                 given = frame if marker is None else marker.mark(frame)
                 given.pts, given.time_base = times[-1] - times[0], picture.info.time_base
-                key = number == first_frame or number in keyframes
-                given.pict_type = PictureType.I if key else PictureType.NONE
+                given.pict_type = PictureType.NONE
                 output.mux(stream.encode(given))
                 on_frame(len(times))
             output.mux(stream.encode(None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av.error
 import numpy as np
@@ -98,8 +99,8 @@ def read_picture(uri: str) -> Picture:
 
 
 def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    data = frame.side_data.get(kind)
-    return None if data is None else bytes(data)
+    held: Any = frame.side_data
+    return next((bytes(data) for data in held if data.type == kind), None)
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

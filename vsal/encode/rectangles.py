@@ -34,7 +34,7 @@ def rectangles(grid: Grid, limit: int = 600) -> tuple[list[Rectangle], Grid]:
 
     Returns:
         Rectangles, the strongest saving of QP first, because the first region that holds a block decides; the last one
-        is the whole picture, so that every block is said. And the grid as drawn: `grid` itself where nothing was merged.
+        is the whole picture, so that every block is said. And the grid as drawn: `grid` itself where nothing is merged.
     """
     if grid.ndim != 2 or grid.size == 0:
         raise ValueError(f"a block grid has two dimensions and at least one block, got shape {grid.shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -10,13 +11,17 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from vsal.encode.av_encoder import encoder_options, open_stream
+from vsal.encode.av_encoder import AV_NAMES, encoder_options, open_stream
 from vsal.encode.picture import Picture
+from vsal.encode.roi_graphs import FrameShape, RoiUnit, build_chain, regions_of
 from vsal.encode.settings import Codec, EncodeSettings, SettingIgnored
 from vsal.errors import Reason, TitleFailed
+from vsal.roi.grid import block_grid_shape
 from vsal.video.probe import VideoInfo
 
 _PLAIN = "or --no-roi to encode without maps"
+_TRIAL_QP = 6
+_TRIAL_FRAMES = 4
 _SEI = re.compile(rb"options: ([\x20-\x7e]+)")
 VP9_SLOWEST = 5  # libvpx has regions of interest in its non-RD realtime mode alone
 
@@ -24,23 +29,27 @@ VP9_SLOWEST = 5  # libvpx has regions of interest in its non-RD realtime mode al
 def refuse_ignored(settings: EncodeSettings) -> None:
     """Raise where an encoder would take the maps and not use them.
 
-    x264 and x265 are asked: a few frames are encoded under the very settings, and the encoder's own account of them is
-    read back from the stream, so that presets, tunes and parameter strings count as they end up.
+    x264, x265 and VP9 are tried: a small clip is encoded under the very settings with a map and without, and the two
+    must differ. That catches presets, tunes and parameter strings as they end up, and whatever a later version of an
+    encoder will do; what is known of the reasons goes into the message.
 
     Raises:
         SettingIgnored: with the reason and the remedy.
         SettingsError: the encoder does not take the settings at all.
     """
-    if settings.codec in (Codec.X264, Codec.X265):
-        account = effective_options(settings)
-        if settings.roi:
-            _refuse_x26x(settings, account)
-    elif settings.codec is Codec.VP9 and settings.roi:
-        _refuse_vp9(settings)
-    elif settings.codec is Codec.SVTAV1 and settings.roi:
+    if settings.codec is Codec.SVTAV1 and settings.roi:
         _refuse_svtav1(settings)
     elif settings.codec is Codec.KVAZAAR and settings.roi:
         _refuse_kvazaar(settings)
+    elif settings.codec not in (Codec.SVTAV1, Codec.KVAZAAR):
+        if settings.codec is Codec.VP9 and settings.roi:
+            _refuse_vp9(settings)
+        plain = _trial(settings, roi=False)
+        interlaced = _account(plain).get("interlaced", "0") != "0"  # the map's rows would be those of field pairs
+        if settings.roi and interlaced:
+            raise SettingIgnored(f"{_reason(settings, plain)}, {_PLAIN}.")
+        if settings.roi and _trial(settings, roi=True) == plain:
+            raise SettingIgnored(f"{_reason(settings, plain)}, {_PLAIN}.")
 
 
 def refuse_interlaced(settings: EncodeSettings, picture: Picture) -> None:
@@ -52,39 +61,51 @@ def refuse_interlaced(settings: EncodeSettings, picture: Picture) -> None:
     if picture.info.interlaced and not settings.code_fields_as_frames:
         raise TitleFailed(
             Reason.UNSUPPORTED,
-            f"{picture.info.uri} is interlaced, and {settings.codec} takes maps in progressive coding alone: deinterlace "
-            "it first, or code its fields as progressive frames with --code-fields-as-frames",
+            f"{picture.info.uri} is interlaced, and {settings.codec} takes maps in progressive coding alone: "
+            "deinterlace it first, or code its fields as progressive frames with --code-fields-as-frames",
         )
 
 
 def effective_options(settings: EncodeSettings) -> dict[str, str]:
     """The options as x264 or x265 ended up with them, from the account that it writes into its stream."""
-    picture = _gray_picture()
+    return _account(_trial(settings, roi=False))
+
+
+def _trial(settings: EncodeSettings, roi: bool) -> bytes:
+    """What the encoder makes of a few frames of noise, with the left half sent up and the right half down, or not."""
+    picture = _trial_picture()
     small = replace(settings, pix_fmt=None, threads=1)
-    with av.open("/dev/null", "w", format="null") as output:
+    rows, cols = block_grid_shape(picture.info.width, picture.info.height)
+    grid = np.where(np.arange(cols) < cols // 2, -_TRIAL_QP, _TRIAL_QP).astype(np.int8)[None].repeat(rows, axis=0)
+    unit = RoiUnit.of(settings.codec, 8)
+    shape = FrameShape(picture.info.width, picture.info.height, "yuv420p", picture.info.time_base)
+    chain = build_chain(regions_of(grid, unit, 2), shape, unit)
+    random = np.random.default_rng(0)
+    written = b""
+    with av.open(os.devnull, "w", format="null") as output:
         stream = open_stream(output, small, picture, encoder_options(small))
-        written = b""
-        for number in range(2):
-            planes = np.full((picture.info.height * 3 // 2, picture.info.width), 128, dtype=np.uint8)
+        for number in range(_TRIAL_FRAMES):
+            planes = random.integers(0, 256, (picture.info.height * 3 // 2, picture.info.width), dtype=np.uint8)
             frame = VideoFrame.from_ndarray(planes, format="yuv420p")
-            frame.pts = number
+            frame.pts, frame.time_base = number, picture.info.time_base
+            if roi:
+                chain.vpush(frame)
+                frame = chain.vpull()
             written += b"".join(bytes(packet) for packet in stream.encode(frame))
         written += b"".join(bytes(packet) for packet in stream.encode(None))
-        written += stream.codec_context.extradata or b""
+        return written + (stream.codec_context.extradata or b"")
+
+
+def _account(written: bytes) -> dict[str, str]:
     said = _SEI.search(written)
-    if said is None:
-        raise SettingIgnored(
-            f"{settings.codec} gives no account of its options (info=0?), so nothing says that it would use the maps; "
-            f"let it write one, {_PLAIN}"
-        )
-    words = (word.partition("=") for word in said.group(1).decode().split())
+    words = (word.partition("=") for word in said.group(1).decode().split()) if said else ()
     account: dict[str, str] = {}
     for key, equals, value in words:
         account[key.removeprefix("no-")] = value if equals else ("0" if key.startswith("no-") else "1")
     return account
 
 
-def _gray_picture() -> Picture:
+def _trial_picture() -> Picture:
     info = VideoInfo(
         uri="", container="", codec="", stream_index=0, width=192, height=128, pix_fmt="yuv420p", bit_depth=8,
         time_base=Fraction(1, 25), start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None, rotation_deg=0,
@@ -94,37 +115,26 @@ def _gray_picture() -> Picture:
     return Picture(info, None, None, None, None)
 
 
-def _refuse_x26x(settings: EncodeSettings, account: dict[str, str]) -> None:
-    x264 = settings.codec is Codec.X264
-    name, tree = ("libx264", "mbtree") if x264 else ("libx265", "cutree")
-    why = ", ".join(f"{k}={v}" for k, v in settings.encoder_options.items())
-    asked = f"preset={settings.effective_preset}" + (f", {why}" if why else "")
+def _reason(settings: EncodeSettings, plain: bytes) -> str:
+    """Why a trial came out the same with a map and without, and what to do about it."""
+    name = AV_NAMES[settings.codec]
+    options = {"preset": settings.effective_preset} | dict(settings.encoder_options)
+    asked = ", ".join(f"{key}={value}" for key, value in options.items())
+    account = _account(plain)
     if account.get("rc") == "cqp":
-        raise SettingIgnored(f"{name} ignores ROI maps at constant QP: asked for {asked}. Use --crf, {_PLAIN}.")
-    mode, _, strength = account.get("aq", "1:1").partition(":")
-    if not x264:
-        mode, strength = account.get("aq-mode", "1"), account.get("aq-strength", "1")
-    # x264 reports a mode without strength as off.
-    off = float(strength or 0) == 0.0
-    if mode == "0" and not (x264 and off and _said_strength_zero(settings)):
-        raise SettingIgnored(
-            f"{name} ignores ROI maps without adaptive quantisation, and {asked} comes to aq-mode=0. "
-            f"Add --encoder-option aq-mode=1, {_PLAIN}."
+        return f"{name} ignores ROI maps at constant QP: asked for {asked}. Use --crf"
+    if account.get("interlaced", "0") != "0":
+        return f"{name} ignores ROI maps in interlaced coding: asked for {asked}. Deinterlace the source"
+    if "aq" in account or "aq-mode" in account:
+        mode, _, strength = account.get("aq", "").partition(":")
+        tree = account.get("mbtree", account.get("cutree", "0"))
+        return (
+            f"{name} ignores ROI maps without effective adaptive quantisation: {asked} comes to aq-mode="
+            f"{account.get('aq-mode', mode)}, aq-strength={account.get('aq-strength', strength) or 0}, "
+            f"{'cutree' if settings.codec is Codec.X265 else 'mbtree'}={tree}. Add --encoder-option aq-mode=1 "
+            "--encoder-option aq-strength=1 (0.001 for the map alone)"
         )
-    if (mode == "0" or off) and account.get(tree, "0") == "0":
-        raise SettingIgnored(
-            f"{name} ignores ROI maps with aq-strength=0 and {tree} off, as {asked} comes to. "
-            f"Use aq-strength=0.001 for the map alone, {_PLAIN}."
-        )
-    if x264 and account.get("interlaced", "0") not in ("0", ""):
-        raise SettingIgnored(
-            f"libx264 ignores ROI maps in interlaced coding: asked for {asked}. Deinterlace, {_PLAIN}."
-        )
-
-
-def _said_strength_zero(settings: EncodeSettings) -> bool:
-    text = ":".join(f"{key}={value}" for key, value in settings.encoder_options.items())
-    return bool(re.search(r"aq-strength=0*\.?0*(:|$)", text)) and not re.search(r"aq-mode=0|aq-mode=none", text)
+    return f"{name} codes the same with a ROI map and without under {asked}. Leave options out"
 
 
 def _refuse_vp9(settings: EncodeSettings) -> None:

@@ -1,8 +1,8 @@
 """Regions of interest on frames, for the encoders that FFmpeg hands them to (x264, x265, VP9).
 
-PyAV's side data cannot be written, but a chain of FFmpeg's `addroi` filters writes it: one filter a rectangle, one chain
-a map. Building a chain of 300 takes 12 ms, so the next maps' chains are built ahead, in a thread, while the encoder
-works; a map that draws the same picture as the one before keeps its chain.
+PyAV's side data cannot be written, but a chain of FFmpeg's `addroi` filters writes it: one filter a rectangle, one
+chain a map. Building a chain of 300 takes 12 ms, so the next maps' chains are built ahead, in a thread, while the
+encoder works; a map that draws the same picture as the one before keeps its chain.
 """
 
 from __future__ import annotations

@@ -1,0 +1,182 @@
+"""Cutting a title into chunks that are encoded on their own, and encoding one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from vsal import storage
+from vsal.encode.av_chunk import encode_av_chunk
+from vsal.encode.cells import mapping_of
+from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.picture import Picture
+from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.source import FrameRange, frames
+from vsal.encode.svtav1 import encode_svtav1_chunk
+from vsal.errors import Reason, TitleFailed
+from vsal.manifest import MapRow, TitleManifest
+from vsal.roi.qp import QpMapping
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSpec:
+    """One chunk of one title: all that a worker on any machine needs to encode it.
+
+    Attributes:
+        manifest_uri: of the title's manifest file.
+        frame_end: one past the last frame.
+        start_pts: timestamp of the first frame.
+        mapping: by which saliency becomes QP, where cells or a gain ask for other offsets than the maps'.
+        gain: strength of the maps; 1 leaves them as they are.
+        key: of everything that its bytes depend on.
+        uri: where the chunk is published; its presence is its commit.
+    """
+
+    manifest_uri: str
+    picture: Picture
+    settings: EncodeSettings
+    index: int
+    frame_start: int
+    frame_end: int
+    start_pts: int
+    mapping: QpMapping
+    gain: float
+    key: str
+    uri: str
+
+    @property
+    def times_uri(self) -> str:
+        """Where the timestamps of its frames are."""
+        return self.uri + ".pts.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDone:
+    """A chunk that lies under its name."""
+
+    index: int
+    frames: int
+    size: int
+    seconds: float
+    reused: bool = False
+
+
+def cut_chunks(
+    title: TitleManifest,
+    picture: Picture,
+    settings: EncodeSettings,
+    folder: str,
+    gain: float = 1.0,
+    whole: bool = False,
+) -> list[ChunkSpec]:
+    """Chunks of at least `chunk_s` seconds that begin where a shot does; one where the title is short or cannot be cut.
+
+    Args:
+        title: the manifest file.
+        picture: of the source.
+        settings: of the encode.
+        folder: under which chunks are published.
+        gain: strength of the maps, where a budget has solved for it.
+        whole: make one chunk whatever the settings say.
+    """
+    bounds = [0, title.frames]
+    if not whole and _wants_chunks(title, picture, settings):
+        bounds = chunk_bounds([start for _, start, _ in title.shots()], title.frames, _chunk_frames(picture, settings))
+    key = _key(title, picture, settings, gain)
+    mapping = mapping_of(title.settings)
+    return [
+        ChunkSpec(
+            manifest_uri=title.uri,
+            picture=picture,
+            settings=settings,
+            index=index,
+            frame_start=start,
+            frame_end=end,
+            start_pts=title.map_at(start).pts_start,
+            mapping=mapping,
+            gain=gain,
+            key=key,
+            uri=storage.join(folder, f"{start:08d}-{end:08d}-{key}.chunk"),
+        )
+        for index, (start, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def chunk_bounds(shot_starts: Sequence[int], frame_count: int, least: int) -> list[int]:
+    """First frame of each chunk, and the title's end; the last chunk takes a rest shorter than half of `least`."""
+    bounds = [0]
+    for start in shot_starts:
+        if start - bounds[-1] >= least and frame_count - start >= least // 2:
+            bounds.append(start)
+    return [*bounds, frame_count]
+
+
+def _chunk_frames(picture: Picture, settings: EncodeSettings) -> int:
+    return max(1, round(settings.chunk_s * float(picture.fps)))
+
+
+def _wants_chunks(title: TitleManifest, picture: Picture, settings: EncodeSettings) -> bool:
+    if not picture.info.segmentable or settings.chunked is False:
+        return False
+    return bool(settings.chunked) or title.frames > 2 * _chunk_frames(picture, settings)
+
+
+def _key(title: TitleManifest, picture: Picture, settings: EncodeSettings, gain: float) -> str:
+    """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
+    shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
+    facts = json.dumps([title.fingerprint, shaping, str(picture), gain], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done: None) -> ChunkDone:
+    """Encode a chunk and publish it; a chunk that is there already is left alone.
+
+    Raises:
+        TitleFailed: source, manifest and encoder do not fit each other.
+        SettingsError: the encoder does not take a setting.
+    """
+    count = spec.frame_end - spec.frame_start
+    if storage.exists(spec.uri):
+        return ChunkDone(spec.index, count, storage.stat(spec.uri).size, 0.0, reused=True)
+    begun = time.monotonic()
+    local = storage.staging_file(spec.uri)
+    try:
+        with TitleManifest(spec.manifest_uri) as title:
+            maps = title.iter_maps(spec.frame_start, spec.frame_end) if spec.settings.roi else None
+            times = _encode(spec, maps, local, on_frame)
+        if len(times) != count:
+            raise TitleFailed(
+                Reason.DECODE_ERROR,
+                f"chunk {spec.index} of {spec.picture.info.uri} has {len(times)} frames, its maps {count}: "
+                "prepare the title again",
+            )
+        size = os.path.getsize(local)
+        _publish_times(spec, times)
+        storage.publish(local, spec.uri)
+    except BaseException:
+        storage.discard(local)
+        raise
+    return ChunkDone(spec.index, count, size, time.monotonic() - begun)
+
+
+def _encode(spec: ChunkSpec, maps: Iterable[MapRow] | None, path: str, on_frame: Callable[[int], None]) -> list[int]:
+    wanted = FrameRange(spec.frame_start, spec.frame_end, spec.start_pts)
+    encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(
+        spec.settings.codec, encode_av_chunk
+    )
+    found = frames(spec.picture, wanted)
+    return encode(found, spec.picture, maps, spec.settings, path, spec.frame_start, spec.mapping, spec.gain, on_frame)
+
+
+def _publish_times(spec: ChunkSpec, times: list[int]) -> None:
+    local = storage.staging_file(spec.times_uri)
+    with open(local, "wb") as file:
+        np.save(file, np.array(times, dtype=np.int64))
+    storage.publish(local, spec.times_uri)

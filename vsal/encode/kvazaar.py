@@ -1,0 +1,139 @@
+"""kvazaar, through an ffmpeg program that holds it: the ROI file, and an encode under it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from itertools import repeat
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from vsal.encode.cells import cell_offsets
+from vsal.encode.picture import Picture
+from vsal.encode.programs import feed, find_kvazaar_ffmpeg
+from vsal.encode.settings import EncodeSettings
+from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.manifest import MapRow
+from vsal.roi.qp import QpMapping
+
+_FORMAT = "yuv420p"
+# kvazaar's words for the numbers of ITU-T H.273.
+_PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
+_TRANSFER = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 13: "iec61966-2-1"} | {
+    14: "bt2020-10",
+    15: "bt2020-12",
+}
+_MATRIX = {0: "GBR", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
+
+
+def roi_frames(
+    maps: Iterable[MapRow], mapping: QpMapping, first_frame: int, end_frame: int, gain: float = 1.0
+) -> Iterator[str]:
+    """For each frame in display order its array: cells across and down, then their QP offsets in raster order."""
+    for row in maps:
+        offsets, _ = cell_offsets(row, mapping, gain)
+        rows, cols = offsets.shape
+        values = " ".join(str(value) for value in np.rint(offsets).astype(int).ravel().tolist())
+        count = min(row.frame_end, end_frame) - max(row.frame_start, first_frame)
+        yield from repeat(f"{cols} {rows}\n{values}\n", count)
+
+
+def coding_order(program: str, params: str, count: int) -> list[int]:
+    """Display numbers of frames in the order in which kvazaar codes them, for it takes its ROI arrays in that order.
+
+    The structure does not depend on content or size, so it is read off an encode of black 64x64 frames.
+    """
+    with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
+        path = os.path.join(folder, "order.mp4")
+        black = np.zeros((96, 64), dtype=np.uint8)
+        found = (VideoFrame.from_ndarray(black, format=_FORMAT) for _ in range(count))
+        feed(
+            _command(program, 64, 64, Fraction(25), params, path),
+            b"",
+            b"",
+            found,
+            _FORMAT,
+            "kvazaar",
+            lambda done: None,
+        )
+        with av.open(path) as container:
+            times = [packet.pts for packet in container.demux(video=0) if packet.size and packet.pts is not None]
+    rank = {pts: number for number, pts in enumerate(sorted(times))}
+    return [rank[pts] for pts in times]
+
+
+def encode_kvazaar_chunk(
+    found: Iterable[VideoFrame],
+    picture: Picture,
+    maps: Iterable[MapRow] | None,
+    settings: EncodeSettings,
+    path: str,
+    first_frame: int = 0,
+    mapping: QpMapping | None = None,
+    gain: float = 1.0,
+    on_frame: Callable[[int], None] = lambda done: None,
+) -> list[int]:
+    """Encode frames into an MP4 file; arguments and result as for `encode_av_chunk`."""
+    check_kvazaar(settings, picture)
+    program = find_kvazaar_ffmpeg(settings.program)
+    info = picture.info
+    params = _params(settings, picture)
+    with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
+        if maps is not None:
+            rows = list(maps)
+            end = rows[-1].frame_end
+            arrays = list(roi_frames(rows, mapping or QpMapping(), first_frame, end, gain))
+            map_file = os.path.join(folder, "roi.txt")
+            with open(map_file, "w", encoding="ascii") as file:
+                file.writelines(arrays[number] for number in coding_order(program, params, len(arrays)))
+            params += f",roi={map_file}"
+        command = _command(program, info.width, info.height, picture.fps, params, path)
+        return feed(command, b"", b"", found, _FORMAT, "kvazaar", on_frame)
+
+
+def _command(program: str, width: int, height: int, fps: Fraction, params: str, path: str) -> list[str]:
+    raw = ["-f", "rawvideo", "-pix_fmt", _FORMAT, "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    return [program, "-v", "error", *raw, "-c:v", "libkvazaar", "-kvazaar-params", params, "-f", "mp4", "-y", path]
+
+
+def _params(settings: EncodeSettings, picture: Picture) -> str:
+    info = picture.info
+    params = {"preset": settings.effective_preset, "qp": f"{round(settings.effective_crf)}"}
+    if settings.threads:
+        params["threads"] = str(settings.threads)
+    for key, names, value in (
+        ("colorprim", _PRIMARIES, info.color_primaries),
+        ("transfer", _TRANSFER, info.color_trc),
+        ("colormatrix", _MATRIX, info.colorspace),
+    ):
+        if value in names:
+            params[key] = names[value]
+    if info.color_range == 2 or info.pix_fmt.startswith("yuvj"):
+        params["range"] = "pc"
+    if picture.sample_aspect_ratio is not None:
+        params["sar"] = f"{picture.sample_aspect_ratio.numerator}:{picture.sample_aspect_ratio.denominator}"
+    params |= settings.encoder_options
+    return ",".join(f"{key}={value}" for key, value in params.items())
+
+
+def check_kvazaar(settings: EncodeSettings, picture: Picture) -> None:
+    """Raise where kvazaar does not take the source.
+
+    Raises:
+        SettingsError: it does not take the pixel format asked for.
+        TitleFailed: it does not take the source's format or size.
+    """
+    info = picture.info
+    name = (settings.pix_fmt or info.pix_fmt).replace("yuvj", "yuv")
+    if name != _FORMAT:
+        if settings.pix_fmt:
+            raise SettingsError(f"kvazaar takes {_FORMAT}, not --pix-fmt {name}")
+        raise TitleFailed(
+            Reason.UNSUPPORTED, f"kvazaar takes {_FORMAT}, not {name}, the source's; convert with --pix-fmt {_FORMAT}"
+        )
+    if info.width % 2 or info.height % 2:
+        raise TitleFailed(Reason.UNSUPPORTED, f"kvazaar takes even sides, not {info.width}x{info.height}")

@@ -1,0 +1,226 @@
+"""Encoding one title: what is checked, planned, encoded, joined and recorded, without Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import vsal
+from vsal import storage
+from vsal.encode.av_encoder import AV_NAMES, encoder_format
+from vsal.encode.chunks import ChunkDone, ChunkSpec, cut_chunks, encode_chunk
+from vsal.encode.kvazaar import check_kvazaar
+from vsal.encode.picture import Picture, read_picture
+from vsal.encode.programs import find_kvazaar_ffmpeg, find_svtav1
+from vsal.encode.refusals import refuse_ignored, refuse_interlaced
+from vsal.encode.remux import assemble, choose_container
+from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.svtav1 import svtav1_format
+from vsal.errors import Reason, TitleFailed
+from vsal.manifest import TitleManifest, maps_uri
+from vsal.roi.grid import block_grid_shape
+
+CHUNKS_FOLDER = ".chunks"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodePlan:
+    """How one title is going to be encoded: plain data, for workers on any machine.
+
+    Attributes:
+        dest: the finished file.
+        record: beside it, what it was made of; its presence with the right key is what resume reads.
+        last_duration: of the last frame, in the source's time base.
+        key: of everything that the output depends on.
+    """
+
+    title_id: str
+    picture: Picture
+    settings: EncodeSettings
+    chunks: tuple[ChunkSpec, ...]
+    dest: str
+    record: str
+    container: str
+    last_duration: int
+    key: str
+    gain: float = 1.0
+    budget: dict[str, float] | None = None
+
+
+def check_settings(settings: EncodeSettings) -> None:
+    """What can be refused before any title is looked at.
+
+    Raises:
+        SettingsError: the encoder is not there, or does not take the settings.
+        SettingIgnored: it would ignore the maps under them.
+    """
+    if settings.codec is Codec.SVTAV1:
+        find_svtav1(settings.program)
+    elif settings.codec is Codec.KVAZAAR:
+        find_kvazaar_ffmpeg(settings.program)
+    refuse_ignored(settings)
+
+
+def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, whole: bool = False) -> EncodePlan:
+    """Look at one title's manifest and source and say how it will be encoded.
+
+    Args:
+        out: where `vsal prepare` wrote.
+        title_id: of the title.
+        settings: of the encode.
+        dest: folder of the finished files.
+        whole: encode it in one piece whatever the settings say.
+
+    Raises:
+        TitleFailed: source and manifest do not fit each other, or the encoder does not take the source.
+    """
+    with TitleManifest(maps_uri(out, title_id)) as title:
+        picture = read_picture(title.source.uri)
+        check_fit(title, picture)
+        refuse_interlaced(settings, picture)
+        _check_format(settings, picture)
+        gain, budget = 1.0, None
+        if settings.budget is not None and settings.roi:
+            from vsal.encode.budget import solve_gain  # noqa: PLC0415  (it encodes trial windows with this module's parts)
+
+            solved = solve_gain(title, picture, settings)
+            gain, budget = solved.gain, asdict(solved)
+        folder = storage.join(dest, CHUNKS_FOLDER, title_id)
+        chunks = cut_chunks(title, picture, settings, folder, gain, whole)
+        container = choose_container(picture, settings)
+        last = title.map_at(title.frames - 1)
+        rest = last.frame_end - 1 - last.frame_start
+        last_duration = last.pts_end - last.pts_start if rest == 0 else picture.info.frame_duration
+        key = f"{chunks[0].key}-{container}-{len(chunks)}"
+        return EncodePlan(
+            title_id,
+            picture,
+            settings,
+            tuple(chunks),
+            dest=storage.join(dest, f"{title_id}.{container}"),
+            record=storage.join(dest, f"{title_id}.encode.json"),
+            container=container,
+            last_duration=last_duration,
+            key=key,
+            gain=gain,
+            budget=budget,
+        )
+
+
+def check_fit(title: TitleManifest, picture: Picture) -> None:
+    """Whether the source is still the one that the manifest was made of, and its maps have the picture's geometry.
+
+    Raises:
+        TitleFailed: it is not.
+    """
+    known, info = title.source, picture.info
+    now = storage.stat(known.uri)
+    same = now.size == known.size and (now.etag == known.etag if known.etag else now.mtime_ns == known.mtime_ns)
+    if not same:
+        raise TitleFailed(
+            Reason.UNSUPPORTED,
+            f"{known.uri} is not what its maps were made of: then {known.size} bytes, now {now.size} (or as many, changed "
+            "since): prepare the title again",
+        )
+    first = title.map_at(0)
+    if (first.width, first.height) != (info.width, info.height) or first.time_base != info.time_base:
+        raise TitleFailed(
+            Reason.UNSUPPORTED,
+            f"the maps of {known.uri} are for {first.width}x{first.height} in units of {first.time_base} s, the source "
+            f"has {info.width}x{info.height} in {info.time_base} s: prepare the title again",
+        )
+    if first.qp_offset.shape != block_grid_shape(info.width, info.height):
+        raise TitleFailed(Reason.UNSUPPORTED, f"the maps of {known.uri} are not in 16x16 blocks: prepare the title again")
+
+
+def _check_format(settings: EncodeSettings, picture: Picture) -> None:
+    if settings.codec in AV_NAMES:
+        encoder_format(settings, picture)
+    elif settings.codec is Codec.SVTAV1:
+        svtav1_format(settings, picture)
+    else:
+        check_kvazaar(settings, picture)
+
+
+def finished(plan: EncodePlan) -> bool:
+    """Whether the output is there already, made by the very same settings from the very same maps."""
+    try:
+        record = json.loads(storage.read_bytes(plan.record))
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(record.get("key") == plan.key) and storage.exists(plan.dest)
+
+
+def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
+    """Join the chunks, publish the output under its name, record what it is, and remove the chunks.
+
+    Returns:
+        The record.
+
+    Raises:
+        TitleFailed: the chunks do not join.
+    """
+    chunks = list(plan.chunks)
+    local = storage.staging_file(plan.dest)
+    try:
+        kept = assemble(plan.picture, chunks, plan.last_duration, plan.container, local)
+        storage.publish(local, plan.dest)
+    except BaseException:
+        storage.discard(local)
+        raise
+    results = list(done)
+    record = {
+        "key": plan.key,
+        "vsal": vsal.__version__,
+        "title_id": plan.title_id,
+        "source": plan.picture.info.uri,
+        "output": storage.name(plan.dest),
+        "bytes": storage.stat(plan.dest).size,
+        "video_bytes": sum(chunk.size for chunk in results),
+        "frames": sum(chunk.frames for chunk in results),
+        "chunks": [[chunk.frame_start, chunk.frame_end] for chunk in chunks],
+        "encode_seconds": round(sum(chunk.seconds for chunk in results), 3),
+        "settings": plan.settings.to_json(),
+        "gain": plan.gain,
+        "budget": plan.budget,
+        "streams": list(kept.streams),
+        "left_out": list(kept.left_out),
+    }
+    storage.write_bytes(plan.record, json.dumps(record, indent=1).encode())
+    for chunk in chunks:
+        for uri in (chunk.uri, chunk.times_uri):
+            if storage.exists(uri):
+                storage.remove(uri)
+    return record
+
+
+def encode_title(
+    out: str,
+    title_id: str,
+    settings: EncodeSettings,
+    dest: str,
+    on_frame: Callable[[int], None] = lambda done: None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Encode one title in this process, chunk by chunk; what the Ray job does, on one machine.
+
+    Returns:
+        The record of the output, also where it was there already.
+
+    Raises:
+        TitleFailed: it cannot be encoded.
+        SettingsError: the encoder does not take the settings.
+    """
+    begun = time.monotonic()
+    plan = plan_title(out, title_id, settings, dest)
+    if not force and finished(plan):
+        found: dict[str, Any] = json.loads(storage.read_bytes(plan.record))
+        return found | {"skipped": True}
+    done: list[ChunkDone] = []
+    for chunk in plan.chunks:
+        before = sum(part.frames for part in done)
+        done.append(encode_chunk(chunk, lambda count, before=before: on_frame(before + count)))  # type: ignore[misc]
+    return finish(plan, done) | {"seconds": round(time.monotonic() - begun, 3)}
