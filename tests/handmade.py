@@ -48,8 +48,8 @@ def write_clip(path: Path, shots: int = 3) -> Path:
     return path
 
 
-def write_manifest(out: Path, title_id: str, clip: Path, settings: PrepareSettings | None = None) -> None:
-    """The manifest that a perfect model would give."""
+def write_manifest(out: str | Path, title_id: str, clip: str | Path, settings: PrepareSettings | None = None) -> None:
+    """The manifest that a perfect model would give; both may be URIs."""
     settings = settings or PrepareSettings()
     info = probe(str(clip))
     rows, cols = -(-HEIGHT // 16), -(-WIDTH // 16)

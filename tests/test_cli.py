@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests import handmade
+from tests.fixtures_s3 import S3Server
 from vsal.cli import progress
 from vsal.cli.app import build
 from vsal.cli.options import SETTINGS
@@ -290,6 +291,21 @@ def test_remap_changes_offsets_and_validates(vsal: Callable[..., Result], out: P
     assert title["qp_min"] == -2
     assert vsal("validate", tmp_path / "softer").code == 0
     assert vsal("remap", out, "--out", out).code == 2
+
+
+def test_a_manifest_in_a_bucket_is_planned_inspected_drawn_remapped_and_validated(
+    vsal: Callable[..., Result], clip: Path, tmp_path: Path, s3_server: S3Server
+) -> None:
+    bucket = s3_server.bucket()
+    s3_server.put(f"{bucket}/films/clip.mp4", clip.read_bytes())
+    handmade.write_manifest(f"{bucket}/roi", "clip", f"{bucket}/films/clip.mp4")
+    planned = vsal("plan", f"{bucket}/films", "--json").document
+    assert planned["totals"]["frames"] == 72
+    drawn = vsal("inspect", f"{bucket}/roi", "--png", tmp_path / "png", "--json")
+    assert drawn.code == 0, drawn.stderr
+    assert len(drawn.document["pictures"]) == 4
+    assert vsal("remap", f"{bucket}/roi", "--out", f"{bucket}/soft", "--qp-limit", 3).code == 0
+    assert vsal("validate", f"{bucket}/soft").code == 0
 
 
 def test_models_are_listed_with_licence_and_hash(vsal: Callable[..., Result]) -> None:

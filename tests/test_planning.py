@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import handmade
+from tests.fixtures_s3 import S3Server
 from vsal import manifest, planning, storage
 from vsal.catalog import Title
 from vsal.errors import Reason
@@ -126,3 +127,26 @@ def test_results_keep_their_order_however_threads_finish() -> None:
 
     assert list(planning._threaded(slow_first, range(100))) == list(range(100))
     assert list(planning._threaded(slow_first, [])) == []
+
+
+def test_in_a_bucket_a_title_costs_one_request_and_a_committed_one_its_footer(
+    tmp_path: Path, s3_server: S3Server
+) -> None:
+    bucket = s3_server.bucket()
+    clip = handmade.write_clip(tmp_path / "clip.mp4").read_bytes()
+    names = [f"{number:02d}" for number in range(40)]
+    for name in names:
+        s3_server.put(f"{bucket}/films/{name}.mp4", clip)
+    catalogue = [Title(name, f"{bucket}/films/{name}.mp4") for name in [*names, "gone"]]
+    handmade.write_manifest(f"{bucket}/roi", "07", f"{bucket}/films/07.mp4")
+    before = len(s3_server.requests)
+
+    items = work_list(catalogue, f"{bucket}/roi", PrepareSettings(), MODEL)
+
+    asked = s3_server.requests[before:]
+    assert [item.title.title_id for item in items if item.committed] == ["07"]
+    assert [item.title.title_id for item in items if item.failure] == ["gone"]
+    films = [request for request in asked if "/films/" in request.path]
+    assert len(films) <= len(catalogue) + 2
+    assert all(request.method == "HEAD" for request in films)
+    assert {request.path.rpartition("/")[2] for request in asked if "/roi/maps/0" in request.path} == {"07.parquet"}
