@@ -7,6 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import VideoFrame
 
 Matrix = npt.NDArray[np.float32]
 PQ, HLG = 16, 18  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
@@ -31,24 +32,29 @@ _BT2020_TO_BT709 = np.array(
 
 
 @lru_cache(maxsize=32)
-def rgb_from_yuv(colorspace: int, color_range: int, large: bool, bgr: bool = False) -> Matrix:
+def rgb_from_yuv(colorspace: int, full: bool, large: bool, bgr: bool = False) -> Matrix:
     """The matrix [3, 4] that turns 8-bit (Y, U, V, 1) into full-range R'G'B' of 0..255.
 
     Args:
         colorspace: FFmpeg's number; where unspecified, BT.709 for large pictures and BT.601 for small ones.
-        color_range: FFmpeg's number; anything but 2 is limited range.
+        full: Y, U and V use 0..255; otherwise 16..235 and 16..240.
         large: more than 576 lines or 1024 columns, as players draw the line.
         bgr: give B', G', R' instead.
     """
     kr, kb = _KR_KB.get(colorspace, _KR_KB[1 if large else 6])
     kg = 1 - kr - kb
-    full = color_range == FULL_RANGE
     black, luma, chroma = (0.0, 1.0, 1.0) if full else (16.0, 255 / 219, 255 / 224)
     red = [luma, 0.0, 2 * (1 - kr) * chroma]
     green = [luma, -2 * (1 - kb) * kb / kg * chroma, -2 * (1 - kr) * kr / kg * chroma]
     blue = [luma, 2 * (1 - kb) * chroma, 0.0]
     rows = [blue, green, red] if bgr else [red, green, blue]
     return np.array([[*row, -row[0] * black - (row[1] + row[2]) * 128] for row in rows], np.float32)
+
+
+def is_full_range(frame: VideoFrame) -> bool:
+    """Whether a frame's components use all codes; unmarked YUV is limited."""
+    pixels = frame.format
+    return frame.color_range == FULL_RANGE or pixels.name.startswith("yuvj") or pixels.is_rgb
 
 
 def is_large(width: int, height: int) -> bool:

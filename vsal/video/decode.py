@@ -33,7 +33,7 @@ class SegmentReader:
 
     def __init__(self, info: VideoInfo, segment: Segment, exact: bool = False) -> None:
         self._info, self._segment, self._exact = info, segment, exact
-        self._clock = _Timestamps(info.frame_duration, strict=not segment.whole)
+        self._clock = Timestamps(info.frame_duration, strict=not segment.whole)
         self.decode_errors = 0
         self.keyframes = 0
 
@@ -69,7 +69,7 @@ class SegmentReader:
                 begun = True
                 try:
                     yield self._clock.next(frame), frame
-                except _TimeDisorder as error:
+                except TimeDisorder as error:
                     raise self._broken(str(error)) from error
             if not begun and start is not None:
                 raise self._broken("no frame of it decodes")
@@ -141,11 +141,11 @@ class SegmentReader:
         return (start is None or pts >= start) and (end is None or pts < end)
 
 
-class _TimeDisorder(Exception):
-    pass
+class TimeDisorder(Exception):
+    """A segment's frames do not come with increasing times, so it cannot be joined to others."""
 
 
-class _Timestamps:
+class Timestamps:
     """Makes times strictly increasing where a file's are missing or out of order."""
 
     def __init__(self, frame_duration: int, strict: bool) -> None:
@@ -154,10 +154,15 @@ class _Timestamps:
         self._shift = 0
 
     def next(self, frame: VideoFrame) -> int:
+        """The pts of the next frame.
+
+        Raises:
+            TimeDisorder: it has none, or an earlier one, and times are not to be made up.
+        """
         raw = frame.pts
         last = self._last
         if self._strict and (raw is None or (last is not None and raw <= last)):
-            raise _TimeDisorder(f"after pts {last} comes a frame at pts {raw}")
+            raise TimeDisorder(f"after pts {last} comes a frame at pts {raw}")
         pts = raw if raw is not None else frame.dts
         if pts is not None:
             pts += self._shift

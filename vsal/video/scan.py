@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from av.video.frame import VideoFrame
 
 from vsal.video.clock import SampleClock
 from vsal.video.decode import SegmentReader
-from vsal.video.pixels import TINY_SIZE, InputMaker, Thumbnailer
+from vsal.video.pixels import TINY_SIZE, InputMaker, Thumbnailer, tiny_picture
 from vsal.video.probe import VideoInfo, check_size, display_aspect
 from vsal.video.segments import Segment, SegmentBroken
 
@@ -195,10 +194,10 @@ class _Scan:
         else:
             score, motion = thumbnails.add(picture)
         if number == 0:
-            self._first_digest = _digest(pts, thumbnails)
+            self._first_digest = thumbnails.digest(pts)
         self._frames += 1
         self._interlaced |= picture.interlaced_frame
-        tiny = thumbnails.tiny() if self._settings.tiny else None
+        tiny = tiny_picture(picture) if self._settings.tiny else None
         return _Frame(number, pts, picture, score, motion, tiny)
 
     def _note_end(self, frame: _Frame) -> None:
@@ -212,7 +211,7 @@ class _Scan:
             raise self._broken(f"should end at pts {end_pts}, but the frame there is at pts {frame.pts}")
         self._frames -= 1
         assert self._thumbnails is not None
-        self._past = Past(frame.pts, frame.score, frame.motion, _digest(frame.pts, self._thumbnails))
+        self._past = Past(frame.pts, frame.score, frame.motion, self._thumbnails.digest(frame.pts))
 
     def _commit(self, frame: _Frame, before: VideoFrame | None) -> Iterator[Chunk]:
         """Puts a frame into the chunk being filled, and gives that out when it is full."""
@@ -283,10 +282,6 @@ class _Scan:
 
     def _broken(self, why: str) -> SegmentBroken:
         return SegmentBroken(f"segment {self._segment.index} of {self._info.uri} {why}")
-
-
-def _digest(pts: int, thumbnails: Thumbnailer) -> bytes:
-    return hashlib.blake2b(thumbnails.bgr.data, digest_size=16, salt=pts.to_bytes(16, "little", signed=True)).digest()
 
 
 def _stacked(pictures: list[npt.NDArray[np.uint8]], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
