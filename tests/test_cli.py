@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from tests import handmade
 from tests.fixtures_s3 import S3Server
@@ -35,12 +34,14 @@ class Result:
 
 
 @pytest.fixture
-def vsal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def vsal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> Result:
-        result = CliRunner().invoke(build(), [str(argument) for argument in arguments], prog_name="vsal")
-        return Result(result.exit_code, result.stdout, result.stderr)
+        with pytest.raises(SystemExit) as ended:
+            build()(args=[str(argument) for argument in arguments], prog_name="vsal")
+        captured = capsys.readouterr()
+        return Result(int(ended.value.code or 0), captured.out, captured.err)
 
     return call
 
