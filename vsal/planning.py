@@ -112,7 +112,7 @@ def plan_titles(
 ) -> Iterator[TitlePlan]:
     """What a run over these titles would do, one plan a title in the catalogue's order, as they become known.
 
-    Headers are opened, nothing is decoded. Without `out` nothing counts as done already.
+    Files are opened, and at most the first picture of each is decoded. Without `out` nothing counts as done already.
     """
     items = work_list(titles, out, settings, model_sha256) if out is not None else _unplaced(titles)
 

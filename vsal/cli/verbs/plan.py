@@ -36,7 +36,7 @@ def plan(
         str | None, typer.Option("--out", "-o", help="The manifest that a run would write: says what it would skip.")
     ] = None,
 ) -> int:
-    """Say what `vsal prepare` would do, from the headers of the videos alone.
+    """Say what `vsal prepare` would do, from header and first picture of each video.
 
     Segments and frames to infer are estimates by the declared duration. Ends with 1 if more titles than --max-failed
     cannot be prepared.
