@@ -21,6 +21,7 @@ from vsal.manifest import MapRow
 from vsal.roi.qp import QpMapping
 
 _FORMAT = "yuv420p"
+_SIDE_MULTIPLE = 8
 # kvazaar's words for the numbers of ITU-T H.273.
 _PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
 _TRANSFER = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 13: "iec61966-2-1"} | {
@@ -97,7 +98,14 @@ def encode_kvazaar_chunk(
 
 def _command(program: str, width: int, height: int, fps: Fraction, params: str, path: str) -> list[str]:
     raw = ["-f", "rawvideo", "-pix_fmt", _FORMAT, "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-    return [program, "-v", "error", *raw, "-c:v", "libkvazaar", "-kvazaar-params", params, "-f", "mp4", "-y", path]
+    right, bottom = -width % _SIDE_MULTIPLE, -height % _SIDE_MULTIPLE
+    whole = []
+    if right or bottom:
+        # kvazaar codes whole 8x8 units: the rest is filled from the edge and cropped again by the bitstream's window.
+        grown = f"pad={width + right}:{height + bottom},fillborders=right={right}:bottom={bottom}:mode=smear"
+        whole = ["-vf", grown, "-bsf:v", f"hevc_metadata=crop_right={right}:crop_bottom={bottom}"]
+    coder = ["-c:v", "libkvazaar", "-kvazaar-params", params]
+    return [program, "-v", "error", *raw, *whole, *coder, "-f", "mp4", "-y", path]
 
 
 def _params(settings: EncodeSettings, picture: Picture) -> str:

@@ -84,7 +84,7 @@ def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, who
         _check_format(settings, picture)
         gain, budget = 1.0, None
         if settings.budget is not None and settings.roi:
-            from vsal.encode.budget import solve_gain  # noqa: PLC0415  (it encodes trial windows with this module's parts)
+            from vsal.encode.budget import solve_gain
 
             solved = solve_gain(title, picture, settings)
             gain, budget = solved.gain, asdict(solved)
@@ -122,8 +122,8 @@ def check_fit(title: TitleManifest, picture: Picture) -> None:
     if not same:
         raise TitleFailed(
             Reason.UNSUPPORTED,
-            f"{known.uri} is not what its maps were made of: then {known.size} bytes, now {now.size} (or as many, changed "
-            "since): prepare the title again",
+            f"{known.uri} is not what its maps were made of: then {known.size} bytes, now {now.size} (or as many, "
+            "changed since): prepare the title again",
         )
     first = title.map_at(0)
     if (first.width, first.height) != (info.width, info.height) or first.time_base != info.time_base:
@@ -133,7 +133,9 @@ def check_fit(title: TitleManifest, picture: Picture) -> None:
             f"has {info.width}x{info.height} in {info.time_base} s: prepare the title again",
         )
     if first.qp_offset.shape != block_grid_shape(info.width, info.height):
-        raise TitleFailed(Reason.UNSUPPORTED, f"the maps of {known.uri} are not in 16x16 blocks: prepare the title again")
+        raise TitleFailed(
+            Reason.UNSUPPORTED, f"the maps of {known.uri} are not in 16x16 blocks: prepare the title again"
+        )
 
 
 def _check_format(settings: EncodeSettings, picture: Picture) -> None:
