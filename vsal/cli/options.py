@@ -54,7 +54,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 
 
 def verb(
-    *groups: Group, only: frozenset[str] | None = None, defaults: dict[str, Any] | None = None
+    *groups: Group, only: frozenset[str] | None = None
 ) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
     """Make a function a verb: settings as options, --json and --debug, errors as one message and an exit code.
 
@@ -64,7 +64,6 @@ def verb(
     Args:
         groups: the settings whose fields become options.
         only: of their fields, those that become options; all if not given.
-        defaults: values that this verb prefers to a setting's own default.
     """
 
     def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -72,10 +71,7 @@ def verb(
         for injected in ("screen", "settings", "run"):
             own.pop(injected, None)
         fields = {group: [n for n in group.model_fields if only is None or n in only] for group in groups}
-        preferred = defaults or {}
-        options = [
-            _option(name, group.model_fields[name], preferred.get(name)) for group in groups for name in fields[group]
-        ]
+        options = [_option(name, group.model_fields[name]) for group in groups for name in fields[group]]
 
         @functools.wraps(function)
         def wrapper(**given: Any) -> None:
@@ -85,8 +81,7 @@ def verb(
 
             def body() -> int | None:
                 for group, names in fields.items():
-                    values = preferred | {name: typed[name] for name in names if typed[name] is not None}
-                    values = {n: _read(value, group.model_fields[n]) for n, value in values.items() if n in names}
+                    values = {n: _read(typed[n], group.model_fields[n]) for n in names if typed[n] is not None}
                     given["settings" if group is PrepareSettings else "run"] = checked(group, values)
                 return function(screen=screen, **given)
 
@@ -133,9 +128,9 @@ def _ended(body: Callable[[], int | None], screen: Screen, debug: bool) -> int:
         return 2 if kind == "settings" else 1
 
 
-def _option(name: str, field: FieldInfo, preferred: Any) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     panel, text = SETTINGS[name]
-    default = field.default if preferred is None else preferred
+    default = field.default
     flag = "--" + name.replace("_", "-")
     words, numbers = _shape(field.annotation)
     kind: Any = bool if bool in numbers else str if words else next(iter(numbers), str)
