@@ -230,8 +230,13 @@ def start_pools(model: bytes, run: RunSettings, size: ClusterSize) -> Pools:
     device = choose_device(run, size)
     boxed = [ray.put(model)]
     if device == "gpu":
-        per_gpu = int(1 / run.gpu_fraction + 1e-9)
-        count, threads = run.saliency_actors or int(size.gpus * per_gpu), 1
+        places = int(size.gpus) * int(1 / run.gpu_fraction + 1e-9)
+        count, threads = run.saliency_actors or places, 1
+        if count > places:
+            raise SettingsError(
+                f"{count} saliency actors of {run.gpu_fraction:g} GPUs each need {count * run.gpu_fraction:g}, and the "
+                f"cluster has {size.gpus:g}: use --saliency-actors {places} or a smaller --gpu-fraction"
+            )
         needed = {"num_cpus": 0, "num_gpus": run.gpu_fraction}
     else:
         # Decoding takes about six times what the shipped model does: one thread of inference feeds many decoders.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +84,7 @@ class OpenTitle:
     def abandon(self) -> None:
         """Removes what was written, if it was not committed."""
         self._writer.abandon()
-        Path(self._staging).unlink(missing_ok=True)
+        storage.discard(self._staging)
 
     def _write(self, rows: list[manifest.MapRow]) -> None:
         try:

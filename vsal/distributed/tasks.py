@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError, TaskCancelledError, WorkerCrashedError
+from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from vsal import manifest
 from vsal.assembly import JoinBroken
@@ -95,8 +96,12 @@ def prepare_title(job: Job, pools: Pools, item: WorkItem, attempt: int) -> Title
         outcome = replace(outcome, status="done", path=f"maps/{item.title.title_id}.parquet", **facts)
     except TitleFailed as failure:
         outcome = replace(outcome, reason=failure.reason, detail=failure.detail)
-    except (RayActorError, WorkerCrashedError, StaleTitle) as error:
-        detail = f"an actor or worker died under the title: {type(error).__name__}"
+    except (RayError, StaleTitle) as error:
+        detail = f"an actor, a worker or a node died under the title: {type(error).__name__}"
+        outcome = replace(outcome, reason=Reason.WORKER_DIED, detail=detail)
+    except Exception as error:  # a fault of vsal's own must cost one title, not the run
+        logging.getLogger(__name__).exception("preparing %s", item.title.title_id)
+        detail = f"a fault of vsal: {type(error).__name__}: {error}"
         outcome = replace(outcome, reason=Reason.WORKER_DIED, detail=detail)
     return replace(outcome, seconds=time.perf_counter() - began)
 
@@ -196,11 +201,9 @@ def _reraised(reference: Any) -> Any:
     """`ray.get` that raises what the remote code raised, as its own class."""
     try:
         return ray.get(reference)
-    except (RayActorError, WorkerCrashedError, TaskCancelledError, GetTimeoutError):
-        raise
     except RayTaskError as error:
-        cause = error.cause
-        while isinstance(cause, RayTaskError) and cause.cause is not None:
+        cause: BaseException = error
+        while isinstance(cause, RayTaskError) and isinstance(cause.cause, BaseException):
             cause = cause.cause
         raise cause from error
 
