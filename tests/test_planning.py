@@ -150,3 +150,18 @@ def test_in_a_bucket_a_title_costs_one_request_and_a_committed_one_its_footer(
     assert len(films) <= len(catalogue) + 2
     assert all(request.method == "HEAD" for request in films)
     assert {request.path.rpartition("/")[2] for request in asked if "/roi/maps/0" in request.path} == {"07.parquet"}
+
+
+def test_planning_decodes_nothing(catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*args: object) -> None:
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr("vsal.video.probe._first_picture", decoded)
+    (plan,) = plan_titles(titles(catalogue, "b"), None, PrepareSettings(), MODEL, segment_s=30)
+    assert plan.frames_to_infer
+
+
+def test_a_cut_model_is_known_by_its_content() -> None:
+    there = PrepareSettings(shot_detector="transnetv2", shot_model="a.onnx").pinned(b"one")
+    assert there.shaping() == PrepareSettings(shot_detector="transnetv2", shot_model="b.onnx").pinned(b"one").shaping()
+    assert there.shaping() != PrepareSettings(shot_detector="transnetv2", shot_model="a.onnx").pinned(b"two").shaping()

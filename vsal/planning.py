@@ -141,7 +141,7 @@ def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bo
     if item.failure is not None:
         return TitlePlan(item, would_skip, failure=item.failure)
     try:
-        info = probe(item.title.uri)
+        info = probe(item.title.uri, decode=False)
     except TitleFailed as failure:
         return TitlePlan(item, would_skip, failure=failure)
     frames = info.frames_estimate

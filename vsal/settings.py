@@ -6,6 +6,7 @@ Two groups, because resume depends on the difference: `PrepareSettings` shape th
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -73,6 +74,16 @@ class PrepareSettings(_Settings):
         if self.ema_alpha is not None:
             return self.ema_alpha
         return float(1.0 - 0.5 ** (1.0 / (self.sample_rate * self.ema_half_life_s)))
+
+    def pinned(self, shot_model: bytes | None) -> PrepareSettings:
+        """The same settings with the cut model named by its content, wherever the file lies.
+
+        Args:
+            shot_model: what `shot_model` holds; None where there is none.
+        """
+        if shot_model is None:
+            return self
+        return self.model_copy(update={"shot_model": f"sha256:{hashlib.sha256(shot_model).hexdigest()}"})
 
     def shaping(self) -> dict[str, Any]:
         """The settings as plain values, for metadata and fingerprint; `model` is left to its hash."""

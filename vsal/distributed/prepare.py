@@ -67,6 +67,8 @@ def prepare_catalogue(
         raise SettingsError("the catalogue has no title")
     storage.check_writable(out)
     model = load_model(settings.model, accept_licence=run.accept_licence)
+    shot_model = storage.read_bytes(settings.shot_model) if settings.shot_model else None
+    settings = settings.pinned(shot_model)
     job = Job(
         out=out,
         settings=settings,
@@ -74,7 +76,7 @@ def prepare_catalogue(
         model_name=model.name,
         model_sha256=model.sha256,
         model_input=read_contract(model.data),
-        shot_model=storage.read_bytes(settings.shot_model) if settings.shot_model else None,
+        shot_model=shot_model,
     )
     make_cut_decider(settings, job.shot_model)  # a cut model that does not load stops the run here
     items = work_list(titles, out, settings, model.sha256)

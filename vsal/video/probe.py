@@ -109,8 +109,12 @@ def display_aspect(width: int, height: int, sample_aspect_ratio: Fraction, rotat
     return 1 / aspect if rotation_deg in (90, 270) else aspect
 
 
-def probe(uri: str) -> VideoInfo:
-    """Describe the best video stream of a file, after decoding one picture of it.
+def probe(uri: str, decode: bool = True) -> VideoInfo:
+    """Describe the best video stream of a file.
+
+    Args:
+        uri: of the file.
+        decode: look at the first picture too, without which rotation, pixel format and encryption are not certain.
 
     Raises:
         TitleFailed: with the reason under which the title is to be reported.
@@ -118,7 +122,7 @@ def probe(uri: str) -> VideoInfo:
     try:
         with open_container(uri) as container:
             stream = best_video_stream(container, uri)
-            return _describe(uri, container, stream, _first_picture(container, stream, uri))
+            return _describe(uri, container, stream, _first_picture(container, stream, uri) if decode else None)
     except (av.error.FFmpegError, OSError) as error:
         raise TitleFailed(Reason.UNREADABLE, f"{uri} cannot be read: {describe(error)}") from error
 

@@ -36,16 +36,18 @@ def plan(
         str | None, typer.Option("--out", "-o", help="The manifest that a run would write: says what it would skip.")
     ] = None,
 ) -> int:
-    """Say what `vsal prepare` would do, from header and first picture of each video.
+    """Say what `vsal prepare` would do, from the headers of the videos; decodes nothing.
 
     Segments and frames to infer are estimates by the declared duration. Ends with 1 if more titles than --max-failed
     cannot be prepared.
     """
+    from vsal import storage
     from vsal.catalog import read_catalog
     from vsal.planning import plan_titles
     from vsal.saliency.registry import load_model
 
     titles = read_catalog(catalog)
+    settings = settings.pinned(storage.read_bytes(settings.shot_model) if settings.shot_model else None)
     model = load_model(settings.model, accept_licence=run.accept_licence)
     plans = []
     with screen.log.status(f"reading {len(titles)} headers"):
