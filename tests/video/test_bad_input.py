@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 
 from tests.video.media import SETTINGS, encode, moving_picture, scan, size_for
 from vsal.errors import Reason, TitleFailed
+from vsal.video import container
 from vsal.video.probe import probe
 from vsal.video.scan import scan_segment
 from vsal.video.segments import WHOLE, SegmentBroken, cut_segments
@@ -75,11 +76,15 @@ def test_playlists_never_open_what_they_name(name: str, ending: str, clip: Path,
     assert "playlist" in error.detail
 
 
-def test_a_playlist_behind_a_disguise_is_not_followed_either(clip: Path, tmp_path: Path) -> None:
-    # Were its demuxer allowed, FFmpeg would find the list behind the empty lines and open what it names.
+def test_a_playlist_that_is_not_recognised_is_not_followed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Were its demuxer allowed, FFmpeg would play this one.
+    monkeypatch.setattr(container, "_refuse_what_is_no_media", lambda uri, head: None)
+    encode(tmp_path / "part.ts", moving_picture(48), gop=12)
     path = tmp_path / "list.m3u8"
-    path.write_text("\n" * 5000 + f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{clip}\n#EXT-X-ENDLIST\n")
-    assert failure(path).reason in (Reason.UNSUPPORTED, Reason.UNREADABLE)
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\npart.ts\n#EXT-X-ENDLIST\n")
+    assert failure(path).reason == Reason.UNREADABLE
 
 
 def test_an_mp4_reference_to_another_file_is_not_followed(clip: Path, tmp_path: Path) -> None:
@@ -198,14 +203,13 @@ def test_damage_to_a_join_is_noticed(clip: Path, tmp_path: Path) -> None:
 
 
 def test_damage_is_counted_once_however_the_title_is_cut(clip: Path, tmp_path: Path) -> None:
-    inner = [i for k in keyframes(clip)[2:8:2] for i in (k + 6, k + 7)]
+    # Right behind keyframes, too: the segment before reads a few packets across the join.
+    inner = [i for k in keyframes(clip)[2:] for i in (k + 1, k + 2, k + 7)]
     info = probe(str(damage(clip, tmp_path / "damaged.mp4", inner)))
-    whole, parts = scan(info, [WHOLE]), scan(info, cut_segments(info, 2.0))
+    whole, parts = scan(info, [WHOLE]), scan(info, cut_segments(info, 1.0))
     assert whole.decode_errors > 0
     assert parts.decode_errors == whole.decode_errors
     np.testing.assert_array_equal(whole.pts, parts.pts)
-    # What fills a damaged picture depends on what was decoded before; all other frames are the same.
-    assert (whole.score != parts.score).mean() < 0.05
 
 
 def test_a_video_stream_without_frames(tmp_path: Path) -> None:
@@ -260,10 +264,11 @@ def test_metadata_in_another_encoding_does_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "-i.mp4", "%d.mp4", "concat:x|y.mp4", "emoji 🎬.mp4", "q?x=1&y#z.mp4"])
-def test_awkward_names_are_only_names(name: str, clip: Path, tmp_path: Path) -> None:
-    path = tmp_path / name
-    shutil.copy(clip, path)
-    assert probe(str(path)).width == 256
+def test_awkward_names_are_only_names(name: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(clip, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert probe(str(tmp_path / name)).width == 256
+    assert probe(name).width == 256
 
 
 def test_a_file_that_vanishes_between_probe_and_scan(clip: Path) -> None:

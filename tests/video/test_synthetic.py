@@ -48,6 +48,8 @@ def test_the_mask_is_where_the_subject_is(small_title: object) -> None:
             assert change[mask > 0.9].mean() > 10
             assert change[mask == 0].max() <= 3 * 30  # the dot that is left of the bare title's subject
             assert change[mask == 0].mean() < 1
+            colour = np.abs(with_subject[144:].astype(int) - without[144:]).reshape(2, 72, 128).max(axis=0)
+            assert colour[mask[::2, ::2] == 0].mean() < 1
 
 
 def test_the_same_seed_makes_the_same_title() -> None:

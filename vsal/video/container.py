@@ -62,8 +62,8 @@ def open_container(uri: str) -> Iterator[InputContainer]:
     path = storage.local_path(uri)
     with ExitStack() as stack:
         try:
-            # "file:" keeps names that look like a URL ("a:b.mp4") or an option from being read as one.
-            source = "file:" + os.path.abspath(path) if path is not None else stack.enter_context(_remote(uri))
+            # An absolute path cannot be read as a URL ("a:b.mp4") or an option.
+            source = os.path.abspath(path) if path is not None else stack.enter_context(_remote(uri))
             container = av.open(
                 source,
                 "r",
