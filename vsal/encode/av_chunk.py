@@ -29,7 +29,7 @@ def encode_av_chunk(
     path: str,
     first_frame: int = 0,
     mapping: QpMapping | None = None,
-    gain: float = 1.0,
+    gain: float | None = None,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> list[int]:
     """Encode frames, each under its map, into an MP4 that holds nothing else.
@@ -42,7 +42,7 @@ def encode_av_chunk(
         path: local file to write.
         first_frame: number of the first frame in its title.
         mapping: by which saliency becomes QP, where `gain` asks for other offsets than the maps'.
-        gain: strength of the maps; 1 leaves them as they are.
+        gain: strength of the maps; None leaves them as they are.
         on_frame: told how many frames are done.
 
     Returns:
@@ -55,7 +55,7 @@ def encode_av_chunk(
     pix_fmt = encoder_format(settings, picture)
     shape = FrameShape(picture.info.width, picture.info.height, pix_fmt, picture.info.time_base)
     unit = RoiUnit.of(settings.codec, _bit_depth(pix_fmt))
-    if maps is not None and gain != 1.0:
+    if maps is not None and gain is not None:
         maps = (replace(row, qp_offset=with_gain(row, mapping or QpMapping(), gain)) for row in maps)
     marker = None if maps is None else RoiMarker(maps, shape, unit, settings.max_rectangles, first_frame)
     times: list[int] = []

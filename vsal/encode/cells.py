@@ -25,13 +25,16 @@ def mapping_of(settings: Mapping[str, Any]) -> QpMapping:
     )
 
 
-def exact_offsets(saliency: Floats, mapping: QpMapping, gain: float = 1.0, weights: Floats | None = None) -> Floats:
+def exact_offsets(
+    saliency: Floats, mapping: QpMapping, gain: float | None = None, weights: Floats | None = None
+) -> Floats:
     """QP offsets before rounding, by the rule of `vsal.roi.qp`.
 
     Args:
         saliency: [rows, cols] in 0..1.
         mapping: kind and limits.
-        gain: multiplies the offsets; with another gain than 1 the limit is the house's, not the mapping's.
+        gain: multiplies the offsets, which then may reach the house's limit; None leaves them as they are, within
+            the mapping's.
         weights: [rows, cols], share of each cell that lies in the picture; 1 everywhere if None.
     """
     if mapping.kind == "rd":
@@ -39,8 +42,10 @@ def exact_offsets(saliency: Floats, mapping: QpMapping, gain: float = 1.0, weigh
         offsets = -3.0 * (log2 - np.average(log2, weights=weights))
     else:
         offsets = -(2.0 * saliency - 1.0) * mapping.offset
-    limit = mapping.limit if gain == 1.0 else QP_LIMIT_MAX
-    clipped: Floats = np.clip(offsets * gain, -limit, limit)
+    if gain is None:
+        kept: Floats = np.clip(offsets, -mapping.limit, mapping.limit)
+        return kept
+    clipped: Floats = np.clip(offsets * gain, -QP_LIMIT_MAX, QP_LIMIT_MAX)
     return clipped
 
 
@@ -70,15 +75,15 @@ def _pixels(size: int) -> Floats:
     return pixels
 
 
-def cell_offsets(row: MapRow, mapping: QpMapping, gain: float = 1.0, cell: int = 64) -> tuple[Floats, Floats]:
+def cell_offsets(row: MapRow, mapping: QpMapping, gain: float | None = None, cell: int = 64) -> tuple[Floats, Floats]:
     """QP offsets of cells before rounding, from their saliency, and each cell's share of the picture."""
     saliency, share = cell_saliency(row, cell)
     return exact_offsets(saliency, mapping, gain, share), share
 
 
-def with_gain(row: MapRow, mapping: QpMapping, gain: float) -> NDArray[np.int8]:
+def with_gain(row: MapRow, mapping: QpMapping, gain: float | None) -> NDArray[np.int8]:
     """A map's block offsets at another strength."""
-    if gain == 1.0:
+    if gain is None:
         return row.qp_offset
     return np.rint(exact_offsets(row.saliency / 255.0, mapping, gain)).astype(np.int8)
 

@@ -34,7 +34,7 @@ class ChunkSpec:
         frame_end: one past the last frame.
         start_pts: timestamp of the first frame.
         mapping: by which saliency becomes QP, where cells or a gain ask for other offsets than the maps'.
-        gain: strength of the maps; 1 leaves them as they are.
+        gain: strength of the maps; None leaves them as they are.
         key: of everything that its bytes depend on.
         uri: where the chunk is published; its presence is its commit.
     """
@@ -47,7 +47,7 @@ class ChunkSpec:
     frame_end: int
     start_pts: int
     mapping: QpMapping
-    gain: float
+    gain: float | None
     key: str
     uri: str
 
@@ -73,7 +73,7 @@ def cut_chunks(
     picture: Picture,
     settings: EncodeSettings,
     folder: str,
-    gain: float = 1.0,
+    gain: float | None = None,
     whole: bool = False,
 ) -> list[ChunkSpec]:
     """Chunks of at least `chunk_s` seconds that begin where a shot does; one where the title is short or cannot be cut.
@@ -128,7 +128,7 @@ def _wants_chunks(title: TitleManifest, picture: Picture, settings: EncodeSettin
     return bool(settings.chunked) or title.frames > 2 * _chunk_frames(picture, settings)
 
 
-def _key(title: TitleManifest, picture: Picture, settings: EncodeSettings, gain: float) -> str:
+def _key(title: TitleManifest, picture: Picture, settings: EncodeSettings, gain: float | None) -> str:
     """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
     shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
     facts = json.dumps([title.fingerprint, shaping, str(picture), gain], sort_keys=True)

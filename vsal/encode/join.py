@@ -53,7 +53,7 @@ def timeline(chunks: Sequence[ChunkSpec], last_duration: int, shift: int = 0) ->
         if len(ranks) != len(shown):
             raise TitleFailed(
                 Reason.WRITE_FAILED,
-                f"{chunk.uri} (chunk {chunk.index} of {chunk.picture.info.uri}) holds {len(ranks)} of {len(shown)} frames",
+                f"{chunk.uri}, chunk {chunk.index} of {chunk.picture.info.uri}: {len(ranks)} of {len(shown)} frames",
             )
         ordered.append(shown[ranks])
         bounds.append(bounds[-1] + len(ranks))

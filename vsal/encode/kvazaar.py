@@ -32,7 +32,7 @@ _MATRIX = {0: "GBR", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smp
 
 
 def roi_frames(
-    maps: Iterable[MapRow], mapping: QpMapping, first_frame: int, end_frame: int, gain: float = 1.0
+    maps: Iterable[MapRow], mapping: QpMapping, first_frame: int, end_frame: int, gain: float | None = None
 ) -> Iterator[str]:
     """For each frame in display order its array: cells across and down, then their QP offsets in raster order."""
     for row in maps:
@@ -75,7 +75,7 @@ def encode_kvazaar_chunk(
     path: str,
     first_frame: int = 0,
     mapping: QpMapping | None = None,
-    gain: float = 1.0,
+    gain: float | None = None,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> list[int]:
     """Encode frames into an MP4 file; arguments and result as for `encode_av_chunk`."""

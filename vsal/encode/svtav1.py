@@ -35,7 +35,7 @@ def qindex_levels(offsets: NDArray[np.float64], base_qindex: float) -> NDArray[n
 
 
 def roi_map_lines(
-    maps: Iterable[MapRow], mapping: QpMapping, crf: float, first_frame: int = 0, gain: float = 1.0
+    maps: Iterable[MapRow], mapping: QpMapping, crf: float, first_frame: int = 0, gain: float | None = None
 ) -> Iterator[str]:
     """Lines of a ROI map file: the frame from which a map holds, then an offset for each 64x64 cell, raster order."""
     base = qindex_of_crf(crf)
@@ -53,7 +53,7 @@ def encode_svtav1_chunk(
     path: str,
     first_frame: int = 0,
     mapping: QpMapping | None = None,
-    gain: float = 1.0,
+    gain: float | None = None,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> list[int]:
     """Encode frames into an IVF file; arguments and result as for `encode_av_chunk`."""

@@ -46,7 +46,7 @@ class EncodePlan:
     container: str
     last_duration: int
     key: str
-    gain: float = 1.0
+    gain: float | None = None
     budget: dict[str, float] | None = None
 
 
@@ -82,7 +82,8 @@ def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, who
         check_fit(title, picture)
         refuse_interlaced(settings, picture)
         _check_format(settings, picture)
-        gain, budget = 1.0, None
+        gain: float | None = None
+        budget: dict[str, float] | None = None
         if settings.budget is not None and settings.roi:
             from vsal.encode.budget import solve_gain
 

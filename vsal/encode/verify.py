@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vsal.encode.av_chunk import encode_av_chunk
 from vsal.encode.cells import cell_offsets, mapping_of
 from vsal.encode.kvazaar import encode_kvazaar_chunk
-from vsal.encode.measure import block_mse, decoded_from, luma
+from vsal.encode.measure import Decoded, block_mse, decoded_from, luma
 from vsal.encode.picture import Picture, read_picture
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.encode.source import FrameRange, frames
@@ -104,7 +104,7 @@ def verify_title(
     encoded: str,
     settings: EncodeSettings,
     plain: str | None = None,
-    gain: float = 1.0,
+    gain: float | None = None,
     most_shots: int = 12,
 ) -> TitleProof:
     """Hold an encode against its maps.
@@ -162,7 +162,7 @@ class _Examiner:
         encoded: str,
         settings: EncodeSettings,
         plain: str | None,
-        gain: float,
+        gain: float | None,
     ) -> None:
         self._title, self._picture, self._settings = title, picture, settings
         self._encoded, self._plain = encoded, plain
@@ -185,7 +185,7 @@ class _Examiner:
         return self._by_psnr(number, rows)
 
     def _asked(self, row: MapRow) -> Floats:
-        if self._cell == 16 and self._gain == 1.0:
+        if self._cell == 16 and self._gain is None:
             return row.qp_offset.astype(np.float64)
         return cell_offsets(row, self._mapping, self._gain, self._cell)[0]
 

@@ -1,0 +1,173 @@
+"""Two knobs a person understands: the most salient share of the picture gets a share of the bits."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from vsal.encode.av_chunk import encode_av_chunk
+from vsal.encode.cells import mapping_of
+from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.picture import Picture
+from vsal.encode.settings import Budget, Codec, EncodeSettings
+from vsal.encode.source import FrameRange, frames
+from vsal.encode.svtav1 import encode_svtav1_chunk
+from vsal.manifest import BLOCK_SIZE, MapRow, TitleManifest
+from vsal.roi.qp import QpMapping
+
+WINDOWS = 3  # looked at, spread over the title
+WINDOW_FRAMES = 24
+TOLERANCE = 0.01  # of the bits
+STEPS = 6
+GAIN_RANGE = (-3.0, 4.0)  # of the manifest's offsets; they are clamped at 12 QP in any case
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A strength, and what it comes to in trial encodes of a few windows of the title.
+
+    Attributes:
+        gain: multiplies the QP offsets.
+        asked: share of the bits that was asked for.
+        achieved: share that the top area gets at this gain.
+        without: share that it gets without maps.
+        video_bytes: of the windows at this gain.
+    """
+
+    gain: float
+    asked: float
+    achieved: float
+    without: float
+    video_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    rows: tuple[MapRow, ...]
+    frames: FrameRange
+
+
+def solve_gain(title: TitleManifest, picture: Picture, settings: EncodeSettings) -> Solved:
+    """The strength at which the top area gets its share, by trial encodes with the very encoder and settings.
+
+    What an area costs is measured by what an encode saves when that area is left gray; no encoder says it itself. The
+    share grows with the gain, so it is found by the secant rule within a bracket.
+    """
+    budget = settings.budget
+    if budget is None:
+        raise ValueError("the settings ask for no budget")
+    trial = _Trial(title, picture, replace(settings, budget=None, chunked=None), budget)
+    without, _ = trial.share(0.0)
+    tried = [(0.0, without)]
+    gain = 1.0 if without <= budget.bit_share else -0.5
+    best: tuple[float, float, int] | None = None
+    for _ in range(STEPS):
+        achieved, size = trial.share(gain)
+        tried.append((gain, achieved))
+        if best is None or abs(achieved - budget.bit_share) < abs(best[1] - budget.bit_share):
+            best = gain, achieved, size
+        if abs(achieved - budget.bit_share) <= TOLERANCE:
+            break
+        following = _next_gain(tried, budget.bit_share)
+        if abs(following - gain) < 0.02:
+            break
+        gain = following
+    assert best is not None
+    return Solved(round(best[0], 4), budget.bit_share, round(best[1], 4), round(without, 4), best[2])
+
+
+def _next_gain(tried: Sequence[tuple[float, float]], wanted: float) -> float:
+    """Linear between the two tries around the wanted share, or beyond the nearest two."""
+    below = [point for point in tried if point[1] <= wanted]
+    above = [point for point in tried if point[1] > wanted]
+    if below and above:
+        one, other = max(below, key=lambda p: p[1]), min(above, key=lambda p: p[1])
+    else:
+        one, other = sorted(tried, key=lambda p: abs(p[1] - wanted))[:2]
+    rise = other[1] - one[1]
+    step = (wanted - one[1]) * (other[0] - one[0]) / rise if abs(rise) > 1e-6 else (0.5 if wanted > one[1] else -0.5)
+    return float(np.clip(one[0] + step, *GAIN_RANGE))
+
+
+def measure_share(
+    title: TitleManifest, picture: Picture, settings: EncodeSettings, budget: Budget, gain: float
+) -> float:
+    """Share of the bits that goes to the most salient `top_area` of the picture, measured on a few windows."""
+    return _Trial(title, picture, settings, budget).share(gain)[0]
+
+
+def top_area(row: MapRow, share: float) -> NDArray[np.bool_]:
+    """The most salient blocks that make up a share of the picture; ties are settled from the top left."""
+    rows, cols = row.saliency.shape
+    down = np.minimum(BLOCK_SIZE, row.height - BLOCK_SIZE * np.arange(rows))
+    across = np.minimum(BLOCK_SIZE, row.width - BLOCK_SIZE * np.arange(cols))
+    area = np.outer(down, across).ravel() / (row.width * row.height)
+    order = np.argsort(-row.saliency.ravel().astype(np.int64), kind="stable")
+    chosen = np.zeros(rows * cols, dtype=bool)
+    chosen[order[: int(np.searchsorted(np.cumsum(area[order]), share)) + 1]] = True
+    return chosen.reshape(rows, cols)
+
+
+class _Trial:
+    """Encodes of a few windows, whole and with one of the two areas left gray."""
+
+    def __init__(self, title: TitleManifest, picture: Picture, settings: EncodeSettings, budget: Budget) -> None:
+        self._picture, self._settings, self._budget = picture, settings, budget
+        self._mapping = mapping_of(title.settings)
+        self._windows = list(_windows(title))
+
+    def share(self, gain: float) -> tuple[float, int]:
+        """Share of the bits in the top area, and bytes of the whole."""
+        whole = sum(self._size(window, gain, None) for window in self._windows)
+        top = whole - sum(self._size(window, gain, True) for window in self._windows)
+        rest = whole - sum(self._size(window, gain, False) for window in self._windows)
+        total = max(1, top) + max(1, rest)
+        return max(1, top) / total, whole
+
+    def _size(self, window: _Window, gain: float, gray_top: bool | None) -> int:
+        encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(
+            self._settings.codec, encode_av_chunk
+        )
+        found: Iterator[VideoFrame] = frames(self._picture, window.frames)
+        if gray_top is not None:
+            found = _grayed(found, window, self._budget.top_area, gray_top)
+        maps = window.rows if gain != 0.0 else None
+        mapping: QpMapping = self._mapping
+        with tempfile.TemporaryDirectory(prefix="vsal-budget-") as folder:
+            path = os.path.join(folder, "trial")
+            encode(found, self._picture, maps, self._settings, path, window.frames.start, mapping, gain)
+            return os.path.getsize(path)
+
+
+def _windows(title: TitleManifest) -> Iterator[_Window]:
+    """Windows that begin with a shot, spread over the title."""
+    shots = title.shots()
+    for place in sorted(set(np.linspace(0, len(shots) - 1, WINDOWS).round().astype(int).tolist())):
+        _, start, end = shots[place]
+        rows = tuple(islice(title.iter_maps(start, end), WINDOW_FRAMES))
+        stop = min(end, start + WINDOW_FRAMES)
+        rows = tuple(row for row in rows if row.frame_start < stop)
+        yield _Window(rows, FrameRange(start, stop, rows[0].pts_start))
+
+
+def _grayed(found: Iterator[VideoFrame], window: _Window, share: float, gray_top: bool) -> Iterator[VideoFrame]:
+    """Frames with the top area, or all but it, left gray in every plane."""
+    for number, frame in enumerate(found, window.frames.start):
+        row = next(row for row in window.rows if row.frame_start <= number < row.frame_end)
+        blocks = top_area(row, share) if gray_top else ~top_area(row, share)
+        wide = frame.format.components[0].bits > 8
+        gray = 1 << (frame.format.components[0].bits - 1)
+        for plane in frame.planes:
+            pixels = np.frombuffer(plane, dtype=np.uint16 if wide else np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
+            side_y = -(-BLOCK_SIZE * plane.height // row.height)
+            side_x = -(-BLOCK_SIZE * plane.width // row.width)
+            mask = blocks.repeat(side_y, axis=0).repeat(side_x, axis=1)[: plane.height, : plane.width]
+            pixels[:, : plane.width][mask] = gray
+        yield frame
