@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.encode.titles import write_manifest, write_source
+from vsal.encode.programs import find_kvazaar_ffmpeg, find_svtav1
+from vsal.errors import SettingsError
+
+
+def _missing(what: str) -> None:
+    """A test that cannot run is a failure where everything was meant to be there."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def svtav1() -> str:
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vsal" / "programs" / "bin" / "SvtAv1EncApp"
+    )
+    for program in (None, str(cache)):
+        try:
+            return find_svtav1(program)[0]
+        except SettingsError:
+            continue
+    _missing("no SvtAv1EncApp >= 1.6: tests/install_svtav1.sh brings one")
+    raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def kvazaar() -> str:
+    try:
+        return find_kvazaar_ffmpeg()
+    except SettingsError as error:
+        _missing(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shots of 24 frames, 320x192."""
+    return write_source(tmp_path_factory.mktemp("source") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def prepared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """OUT with the manifest of `source`."""
+    out = tmp_path_factory.mktemp("out")
+    write_manifest(out, source)
+    return out

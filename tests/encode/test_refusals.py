@@ -1,0 +1,103 @@
+"""An encoder that would ignore a map is not started."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from vsal.encode.picture import read_picture
+from vsal.encode.programs import find_svtav1
+from vsal.encode.refusals import refuse_ignored, refuse_interlaced
+from vsal.encode.settings import Codec, EncodeSettings, SettingIgnored
+from vsal.errors import SettingsError, TitleFailed
+
+IGNORED = [
+    (Codec.X264, None, {"qp": "20"}, "constant QP"),
+    (Codec.X264, None, {"aq-mode": "0"}, "adaptive quantisation"),
+    (Codec.X264, None, {"x264-params": "aq-mode=0"}, "adaptive quantisation"),
+    (Codec.X264, None, {"aq-strength": "0", "mbtree": "0"}, "mbtree=0"),
+    (Codec.X264, "ultrafast", {}, "preset=ultrafast comes to aq-mode=0"),
+    (Codec.X264, None, {"tune": "psnr"}, "tune=psnr"),
+    (Codec.X264, None, {"x264-params": "interlaced=1"}, "interlaced"),
+    (Codec.X264, None, {"flags": "+ildct+ilme"}, "interlaced"),
+    (Codec.X265, None, {"qp": "20"}, "constant QP"),
+    (Codec.X265, None, {"x265-params": "aq-mode=0:cutree=0"}, "adaptive quantisation"),
+    (Codec.X265, None, {"aq-strength": "0", "cutree": "0"}, "cutree=0"),
+    (Codec.X265, "superfast", {}, "preset=superfast"),
+    (Codec.VP9, None, {"deadline": "good"}, "realtime"),
+    (Codec.VP9, "4", {}, "cpu-used=5"),
+    (Codec.VP9, None, {"aq-mode": "3"}, "segments"),
+    (Codec.SVTAV1, None, {"rc": "1"}, "VBR and CBR"),
+    (Codec.SVTAV1, None, {"tbr": "1000"}, "VBR and CBR"),
+    (Codec.KVAZAAR, None, {"bitrate": "500000"}, "rate control"),
+]
+
+
+@pytest.mark.parametrize(("codec", "preset", "options", "reason"), IGNORED)
+def test_what_would_be_ignored_is_refused_with_reason_and_remedy(
+    codec: Codec, preset: str | None, options: dict[str, str], reason: str
+) -> None:
+    settings = EncodeSettings(codec, preset=preset, encoder_options=options)
+    with pytest.raises(SettingIgnored, match=reason) as refused:
+        refuse_ignored(settings)
+    assert "--no-roi" in str(refused.value)
+    if codec in (Codec.X264, Codec.X265, Codec.VP9):
+        refuse_ignored(settings.plain())
+
+
+TAKEN = [
+    (Codec.X264, "superfast", {}),
+    (Codec.X264, "ultrafast", {"aq-mode": "1"}),
+    (Codec.X264, "veryfast", {"aq-strength": "0.001", "mbtree": "0"}),
+    (Codec.X264, "veryfast", {"aq-strength": "0"}),  # the tree of macroblocks carries the map
+    (Codec.X264, "veryfast", {"b": "500k"}),
+    (Codec.X265, "veryfast", {}),
+    (Codec.X265, "veryfast", {"aq-strength": "0.001", "cutree": "0"}),
+    (Codec.VP9, "5", {}),
+    (Codec.VP9, "8", {}),
+    (Codec.X264, "medium", {"crf": "45"}),
+    (Codec.X265, "slow", {"crf": "45"}),
+]
+
+
+@pytest.mark.parametrize(("codec", "preset", "options"), TAKEN)
+def test_what_acts_is_taken(codec: Codec, preset: str, options: dict[str, str]) -> None:
+    refuse_ignored(EncodeSettings(codec, preset=preset, encoder_options=options))
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        (Codec.X264, {"subme": "x"}),
+        (Codec.X264, {"no-such": "1"}),
+        (Codec.X265, {"no-such": "1"}),
+        (Codec.VP9, {"no": "1"}),
+    ],
+)
+def test_an_option_that_the_encoder_would_drop_stops_the_run(codec: Codec, options: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(options))):
+        refuse_ignored(EncodeSettings(codec, encoder_options=options))
+
+
+def test_an_old_svtav1_is_refused(tmp_path: Path) -> None:
+    old = tmp_path / "SvtAv1EncApp"
+    old.write_text("#!/bin/sh\necho 'SVT-AV1 v1.4.1 (release)'\n")
+    old.chmod(0o755)
+    with pytest.raises(SettingIgnored, match=r"1\.4.*1\.6"):
+        find_svtav1(str(old))
+
+
+def test_a_missing_program_is_named_with_the_way_to_get_it() -> None:
+    with pytest.raises(SettingsError, match="apt install svt-av1"):
+        find_svtav1("/nowhere/SvtAv1EncApp")
+
+
+def test_interlaced_sources_are_refused_unless_asked_for(source: Path) -> None:
+    picture = read_picture(str(source))
+    fields = replace(picture, info=replace(picture.info, interlaced=True, fps=Fraction(25)))
+    with pytest.raises(TitleFailed, match="interlaced"):
+        refuse_interlaced(EncodeSettings(Codec.X264), fields)
+    refuse_interlaced(EncodeSettings(Codec.X264, code_fields_as_frames=True), fields)

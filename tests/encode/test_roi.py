@@ -1,0 +1,93 @@
+"""The maps are in force: each on exactly its frames, in its place, with its sign."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.encode.titles import MAP, wandering
+from vsal.encode.av_chunk import encode_av_chunk
+from vsal.encode.measure import decoded_from
+from vsal.encode.picture import read_picture
+from vsal.encode.roi_graphs import RoiUnit, regions_of
+from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.source import FrameRange, frames
+from vsal.errors import TitleFailed
+from vsal.manifest import TitleManifest, maps_uri
+
+# The map alone: neither variance nor the tree of references moves a QP.
+PURE = {"aq-strength": "0.001", "mbtree": "0"}
+
+
+def encoded_qps(source: Path, prepared: Path, path: Path, settings: EncodeSettings, start: int = 0) -> list[np.ndarray]:
+    picture = read_picture(str(source))
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        wanted = FrameRange(start, title.frames, title.map_at(start).pts_start)
+        found = frames(picture, wanted)
+        encode_av_chunk(found, picture, title.iter_maps(start), settings, str(path), start)
+    return [seen.qp for seen in decoded_from(str(path), 0.0, 1.0) if seen.qp is not None]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+@pytest.mark.parametrize("start", [0, 24])
+def test_x264_codes_every_frame_with_its_own_map(
+    source: Path, prepared: Path, tmp_path: Path, pix_fmt: str, start: int
+) -> None:
+    settings = EncodeSettings(
+        Codec.X264, preset="veryfast", pix_fmt=pix_fmt, encoder_options=PURE | {"g": "1"}  # I frames alone
+    )  # fmt: skip
+    seen = encoded_qps(source, prepared, tmp_path / "roi.mp4", settings, start)
+    asked = wandering(12, 20, 9)
+    assert len(seen) == 72 - start
+    for number, qp in enumerate(seen, start):
+        fits = [np.corrcoef(qp.ravel(), grid.ravel())[0, 1] for grid in asked]
+        assert fits[number // MAP] >= 0.98
+        assert int(np.argmax(fits)) % 8 == number // MAP % 8, f"frame {number} has the map of other frames"
+        slope = np.polyfit(asked[number // MAP].ravel(), qp.ravel(), 1)[0]
+        assert slope == pytest.approx(1.0, abs=0.05), "the unit of QP offsets is off"
+
+
+def test_a_map_that_draws_the_same_picture_keeps_its_chain(source: Path, prepared: Path) -> None:
+    from vsal.encode.roi_graphs import FrameShape, RoiMarker
+
+    picture = read_picture(str(source))
+    shape = FrameShape(picture.info.width, picture.info.height, "yuv420p", picture.info.time_base)
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        first = next(title.iter_maps())
+    again = replace(first, map=1, frame_start=8, frame_end=16)
+    with RoiMarker([first, again], shape, RoiUnit.of(Codec.X264, 8), 600) as marker:
+        chains = []
+        for frame in frames(picture, FrameRange(0, 16)):
+            marker.mark(frame)
+            assert marker._now is not None
+            chains.append(marker._now.chain)
+    assert chains[0] is chains[15]
+
+
+def test_a_manifest_that_ends_before_the_source_stops_the_encode(source: Path, prepared: Path, tmp_path: Path) -> None:
+    picture = read_picture(str(source))
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        maps = list(title.iter_maps(0, 16))
+    with pytest.raises(TitleFailed, match="no map holds frame 16"):
+        encode_av_chunk(
+            frames(picture), picture, maps, EncodeSettings(Codec.X264, preset="superfast"), str(tmp_path / "x.mp4")
+        )
+
+
+def test_maps_of_another_geometry_stop_the_encode(source: Path, prepared: Path, tmp_path: Path) -> None:
+    picture = read_picture(str(source))
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        maps = [replace(row, qp_offset=row.qp_offset[:, 1:]) for row in title.iter_maps()]
+    with pytest.raises(TitleFailed, match="19x12 blocks"):
+        encode_av_chunk(
+            frames(picture), picture, maps, EncodeSettings(Codec.X264, preset="superfast"), str(tmp_path / "x.mp4")
+        )
+
+
+def test_vp9_gets_at_most_seven_offsets_besides_zero() -> None:
+    grid = np.arange(-12, 13, dtype=np.int8).repeat(4).reshape(10, 10)
+    found = regions_of(grid, RoiUnit.of(Codec.VP9, 8), 600)
+    assert len({region.qp_offset for region in found} - {0}) <= 7
