@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from vsal.errors import SettingsError
 from vsal.saliency import ModelInput, ModelRefused, read_contract
-from vsal.saliency.contract import operators, parse
+from vsal.saliency.graph import operators, parse
 
 FREE = ModelInput(pixels=36864, multiple=16, fixed=None, motion=False)
 
@@ -31,7 +31,7 @@ def test_fixed_size_and_batch_are_kept(build: Callable[..., bytes]) -> None:
     ("changes", "says"),
     [
         ({"kind": None}, "vsal.kind is None"),
-        ({"kind": "clip"}, "vsal.kind is 'clip'"),
+        ({"kind": "foreign"}, "vsal.kind is 'foreign'"),
         ({"frames_name": "input.1"}, r"inputs \['frames'\], this one has \['input.1'\]"),
         ({"frames_type": TensorProto.FLOAT}, "`frames` must be uint8, is float"),
         ({"frames": ("n", 3, "h", "w")}, "colours last"),
@@ -85,7 +85,7 @@ def test_weights_in_another_file_are_found_inside_a_constant(build: Callable[...
 
 
 def test_a_model_over_512_mb_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsal.saliency.contract.MAX_MODEL_BYTES", 1000)
+    monkeypatch.setattr("vsal.saliency.graph.MAX_MODEL_BYTES", 1000)
     with pytest.raises(ModelRefused, match="limit is"):
         read_contract(b"x" * 1001)
 

@@ -1,33 +1,52 @@
 """The one contract that every saliency model keeps, and the check that an ONNX graph does.
 
-A graph takes `frames` uint8 [n, h, w, 3] (RGB, upright) and gives `saliency` float32 [n, h', w'] in 0..1. A video model
-also takes `motion` uint8 [n, h, w] and gives `gate` float32 [n, h', w'] in 0..1. Casts, colour normalisation and layout
-live inside the graph, so nothing is copied or converted in Python. Three `metadata_props` of the graph say the rest:
-`vsal.kind` ("image" or "video"), `vsal.input_pixels` (the h * w it was made for) and `vsal.size_multiple` (what h and w
-must be multiples of).
+A graph takes `frames` uint8 [n, h, w, 3] (RGB, upright) and gives `saliency` float32 [n, h', w'] in 0..1. Casts, colour
+normalisation and layout live inside the graph, so nothing is copied or converted in Python. `metadata_props` of the
+graph say the rest: `vsal.kind`, `vsal.input_pixels` (the h * w it was made for) and `vsal.size_multiple` (what h and w
+must be multiples of). There are four kinds:
+
+- "image": each frame for itself.
+- "video": also takes `motion` uint8 [n, h, w] and gives `gate` float32 [n, h', w'] in 0..1; each frame for itself too.
+- "clip": n is fixed, and the n frames are a window of successive ones; gives one mask, [1, h', w'], of the frame of the
+  window that `vsal.mask_frame` names, counted from 0.
+- "recurrent": n is 1, and every further input NAME is a state that the output `next_NAME` carries to the next frame;
+  all of fixed shape, zeros before the first frame.
+
+Masks of the last two kinds depend on the order of the frames and on those before: `ModelInput.ordered`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from vsal.errors import SettingsError
+from vsal.saliency.graph import ModelRefused, operators, parameter_count, parse
 
-MAX_MODEL_BYTES = 512 << 20  # far above any network that keeps up with a decoder, far below what hurts a worker
+__all__ = ["ModelInput", "ModelRefused", "State", "operators", "parameter_count", "parse", "read_contract"]
+
 MAX_ASPECT = 4.0  # longer pictures are squeezed: no network here was trained on strips
 DEFAULT_MULTIPLE = 32  # the total stride of most published networks, for graphs that do not state theirs
+NEXT = "next_"
 
 _UINT8, _FLOAT = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
+# kind -> inputs and outputs with their number of dimensions; of a recurrent model those beside its states
+_INTERFACES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "image": ({"frames": 4}, {"saliency": 3}),
+    "video": ({"frames": 4, "motion": 3}, {"saliency": 3, "gate": 3}),
+    "clip": ({"frames": 4}, {"saliency": 3}),
+    "recurrent": ({"frames": 4}, {"saliency": 3}),
+}
 
 
-class ModelRefused(SettingsError):
-    """A model that vsal does not run; the text says what is wrong with it and what would help."""
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a recurrent model carries from frame to frame: input `name` and output `next_name`, float32 of `shape`."""
+
+    name: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +55,8 @@ class ModelInput:
 
     pixels: preferred height * width; None where `fixed` is given. multiple: height and width must be multiples of it.
     fixed: (width, height) that the graph demands, or None. motion: whether it also takes per-pixel motion.
-    batch: the number of frames a call of the graph takes, None for any.
+    batch: the number of frames a call of the graph takes, None for any. mask_frame: of a clip model, which of these
+    frames the mask is of. states: of a recurrent model, what it carries.
     """
 
     pixels: int | None
@@ -44,6 +64,13 @@ class ModelInput:
     fixed: tuple[int, int] | None
     motion: bool
     batch: int | None = None
+    mask_frame: int | None = None
+    states: tuple[State, ...] = ()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a mask depends on the frames around its own, so that frames must come in order and without gaps."""
+        return self.mask_frame is not None or bool(self.states)
 
     def size_for(self, display_aspect: float) -> tuple[int, int]:
         """The (width, height) to scale a picture to before the model sees it.
@@ -84,77 +111,6 @@ def _around(ideal: float) -> range:
     return range(max(1, math.floor(ideal) - 1), math.ceil(ideal) + 2)
 
 
-def parse(model_bytes: bytes) -> onnx.ModelProto:
-    """The graph in `model_bytes`, with nothing read from anywhere else.
-
-    Raises:
-        ModelRefused: more than 512 MB, not an ONNX file, or tensors kept in other files.
-    """
-    if len(model_bytes) > MAX_MODEL_BYTES:
-        raise ModelRefused(
-            f"the model has {len(model_bytes) >> 20} MB, the limit is {MAX_MODEL_BYTES >> 20} MB: use a smaller one"
-        )
-    try:
-        model: onnx.ModelProto = onnx.load_model_from_string(model_bytes)
-    except DecodeError:
-        raise ModelRefused("not an ONNX model: the file does not parse. Give a .onnx file") from None
-    if not model.graph.node:
-        raise ModelRefused("not an ONNX model: it has no graph. Give a .onnx file")
-    for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            where = next((e.value for e in tensor.external_data if e.key == "location"), "?")
-            raise ModelRefused(
-                f"weights of {tensor.name!r} lie in another file ({where}): vsal opens no file that a model names. "
-                "Save the model in one file (onnx.save with save_as_external_data=False)"
-            )
-    return model
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all graphs inside it (bodies of Scan and the like)."""
-    yield graph
-    for node in graph.node:
-        yield from _inner(node)
-
-
-def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-            yield from graphs(inner)
-
-
-def operators(model: onnx.ModelProto) -> list[str]:
-    """Names of the operators of a model, sorted; those outside the ONNX standard as `domain::Name`."""
-    bodies = list(graphs(model.graph))
-    nodes = [node for graph in bodies for node in graph.node]
-    for function in model.functions:
-        nodes += list(function.node)
-        nodes += [node for outer in function.node for graph in _inner(outer) for node in graph.node]
-    return sorted({n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}::{n.op_type}" for n in nodes})
-
-
-def parameter_count(model: onnx.ModelProto) -> int:
-    """How many numbers the stored float tensors of the graph hold (weights and biases as exported)."""
-    return sum(math.prod(t.dims) for g in graphs(model.graph) for t in g.initializer if t.data_type == _FLOAT)
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    nodes: list[onnx.NodeProto] = []
-    for graph in graphs(model.graph):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        nodes += graph.node
-    for function in model.functions:
-        nodes += function.node
-        nodes += [node for outer in function.node for graph in _inner(outer) for node in graph.node]
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from attribute.tensors
-            if attribute.HasField("t"):
-                yield attribute.t
-
-
 def read_contract(model_bytes: bytes) -> ModelInput:
     """Check that a model keeps the contract of this module.
 
@@ -169,19 +125,20 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     """
     model = parse(model_bytes)
     properties = {p.key: p.value for p in model.metadata_props}
-    kind = properties.get("vsal.kind")
-    if kind not in ("image", "video"):
+    kind = properties.get("vsal.kind", "")
+    if kind not in _INTERFACES:
         raise ModelRefused(
-            f"metadata property vsal.kind is {kind!r}, not 'image' or 'video': this graph was not made for vsal. "
-            "Export it with model/export.py, or add the property and keep the contract (see vsal/saliency/contract.py)"
+            f"metadata property vsal.kind is {kind or None!r}, not one of {', '.join(map(repr, _INTERFACES))}: this "
+            "graph was not made for vsal. Wrap it with `vsal models add`, or keep the contract of docs/models.md"
         )
     initialised = {t.name for t in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in initialised}
     outputs = {v.name: v for v in model.graph.output}
-    wanted = {"frames": 4, "motion": 3} if kind == "video" else {"frames": 4}
-    given = {"saliency": 3, "gate": 3} if kind == "video" else {"saliency": 3}
-    _same_names("inputs", kind, set(wanted), set(inputs))
-    _same_names("outputs", kind, set(given), set(outputs))
+    wanted, given = _INTERFACES[kind]
+    states = _states(inputs, outputs) if kind == "recurrent" else ()
+    carried = {state.name for state in states}
+    _same_names("inputs", kind, set(wanted), set(inputs) - carried)
+    _same_names("outputs", kind, set(given), set(outputs) - {NEXT + name for name in carried})
     dims = {name: _dims(inputs[name], _UINT8, rank) for name, rank in wanted.items()}
     for name, rank in given.items():
         _dims(outputs[name], _FLOAT, rank)
@@ -195,7 +152,39 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     fixed = (width, height) if width is not None and height is not None else None
     multiple = _number(properties, "vsal.size_multiple", DEFAULT_MULTIPLE)
     pixels = None if fixed else _number(properties, "vsal.input_pixels", None)
-    return ModelInput(pixels, multiple, fixed, "motion" in wanted, batch)
+    mask_frame = _mask_frame(properties, batch) if kind == "clip" else None
+    if kind == "recurrent" and batch != 1:
+        raise ModelRefused(f"`frames` of a recurrent model must be [1, h, w, 3], is {dims['frames']}: fix n to 1")
+    return ModelInput(pixels, multiple, fixed, "motion" in wanted, batch, mask_frame, states)
+
+
+def _states(inputs: dict[str, onnx.ValueInfoProto], outputs: dict[str, onnx.ValueInfoProto]) -> tuple[State, ...]:
+    found = []
+    for name, value in inputs.items():
+        if NEXT + name not in outputs:
+            continue
+        rank = len(value.type.tensor_type.shape.dim)
+        before, after = _dims(value, _FLOAT, rank), _dims(outputs[NEXT + name], _FLOAT, rank)
+        shape = [size for size in before if size is not None]
+        if len(shape) < rank or any(a not in (b, None) for b, a in zip(before, after, strict=True)):
+            raise ModelRefused(
+                f"the state `{name}` is {before} and becomes {after}: both must have one fixed shape. "
+                "Export with fixed sizes"
+            )
+        found.append(State(name, tuple(shape)))
+    if not found:
+        raise ModelRefused("a model of kind 'recurrent' has a state NAME and its `next_NAME`, this one has none")
+    return tuple(found)
+
+
+def _mask_frame(properties: dict[str, str], frames: int | None) -> int:
+    text = properties.get("vsal.mask_frame", "")
+    if frames is None or not text.isascii() or not text.isdigit() or int(text) >= frames:
+        raise ModelRefused(
+            f"a clip model fixes the number of its frames (is {frames}), and the metadata property vsal.mask_frame "
+            f"(is {text or None!r}) names the frame of its mask, counted from 0: set both in the file"
+        )
+    return int(text)
 
 
 def _same_names(what: str, kind: str, wanted: set[str], found: set[str]) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from vsal import storage
-from vsal.saliency.contract import MAX_MODEL_BYTES, ModelRefused, operators, parse, read_contract
+from vsal.saliency.contract import read_contract
+from vsal.saliency.graph import MAX_MODEL_BYTES, ModelRefused, operators, parse
 
 DEFAULT_MODEL = "image_saliency_student_v1"
 _NON_COMMERCIAL = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vsal.errors import SettingsError
-from vsal.saliency.contract import ModelRefused, read_contract
+from vsal.saliency.contract import NEXT, read_contract
+from vsal.saliency.graph import ModelRefused
 
 CPU_BATCH = (
     1  # frames a call: the activations of one frame stay in the core's cache, of eight they do not (10 % slower)
@@ -100,9 +102,11 @@ class SaliencySession:
             Masks of the n frames, in order.
 
         Raises:
-            ValueError: shapes or types are other than these.
+            ValueError: shapes or types are other than these, or the model's frames must come in order.
             RuntimeError: ONNX Runtime failed (out of memory, a lost GPU).
         """
+        if self.input.ordered:
+            raise ValueError("masks of this model depend on the frames before: give whole sequences to run_sequence")
         self._check(frames, motion)
         n = len(frames)
         if n == 0:
@@ -114,6 +118,46 @@ class SaliencySession:
         joined = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Masks(joined[0], joined[1] if self.input.motion else None)
 
+    def run_sequence(self, frames: Frames, motion: Frames | None = None) -> Masks:
+        """Masks of the n frames of one scene or clip from its beginning to its end, whatever the model's kind.
+
+        A recurrent model starts from zeros. A clip model sees a window around each frame; at the ends of the sequence
+        the window is filled by its mirror image, as TASED-Net and ViNet fill it, so what moves goes on moving.
+
+        Args:
+            frames: uint8 [n, h, w, 3], as in `run`; in order, evenly spaced in time.
+            motion: uint8 [n, h, w], as in `run`.
+
+        Returns:
+            Masks of the n frames, in order.
+
+        Raises:
+            ValueError, RuntimeError: as `run`.
+        """
+        if not self.input.ordered:
+            return self.run(frames, motion)
+        self._check(frames, None)
+        if len(frames) == 0:
+            return Masks(self.run_sequence(np.zeros((1, *frames.shape[1:]), np.uint8)).saliency[:0], None)
+        steps = self._clip_masks(frames) if self.input.mask_frame is not None else self._recurrent_masks(frames)
+        return Masks(np.concatenate(list(steps)), None)
+
+    def _clip_masks(self, frames: Frames) -> Iterator[MaskBatch]:
+        size, at = self.input.batch, self.input.mask_frame
+        assert size is not None
+        assert at is not None
+        for i in range(len(frames)):
+            yield self._infer(["saliency"], {"frames": frames[window(i, len(frames), size, at)]})[0]
+
+    def _recurrent_masks(self, frames: Frames) -> Iterator[MaskBatch]:
+        states = self.input.states
+        carried = [np.zeros(state.shape, np.float32) for state in states]
+        names = ["saliency", *(NEXT + state.name for state in states)]
+        for frame in frames:
+            feed = dict(zip((state.name for state in states), carried, strict=True))
+            mask, *carried = self._infer(names, {"frames": frame[None], **feed})
+            yield mask
+
     def _call(self, frames: Frames, motion: Frames | None, first: int) -> list[MaskBatch]:
         count = len(frames)
         short = (self.input.batch or count) - count  # frames missing from a graph's fixed batch
@@ -121,11 +165,16 @@ class SaliencySession:
         if self.input.motion and motion is not None:
             feed["motion"] = _padded(motion[first : first + count], short)
         names = ["saliency", "gate"] if self.input.motion else ["saliency"]
+        outputs = self._infer(names, feed)
+        return [mask[:count] for mask in outputs] if short else outputs
+
+    def _infer(self, names: list[str], feed: dict[str, Any]) -> list[MaskBatch]:
         try:
             outputs: list[MaskBatch] = self._session.run(names, feed)
         except Exception as error:  # as above: no common base
-            raise RuntimeError(f"the model failed on frames {list(frames.shape)}: {_first_line(error)}") from error
-        return [mask[:count] for mask in outputs] if short else outputs
+            shape = list(feed["frames"].shape)
+            raise RuntimeError(f"the model failed on frames {shape}: {_first_line(error)}") from error
+        return outputs
 
     def _check(self, frames: Frames, motion: Frames | None) -> None:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
@@ -149,7 +198,7 @@ class SaliencySession:
         width, height = self.input.size_for(16 / 9)
         noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
         try:
-            masks = self.run(noise, np.zeros((1, height, width), np.uint8))
+            masks = self.run_sequence(noise, np.zeros((1, height, width), np.uint8))
         except RuntimeError as error:
             raise ModelRefused(f"{error}. Check vsal.size_multiple and the shapes in the graph") from error
         for name, mask in (("saliency", masks.saliency), ("gate", masks.gate)):
@@ -159,8 +208,28 @@ class SaliencySession:
                 raise ModelRefused(f"`{name}` of one frame has the shape {list(mask.shape)}, must be [1, h', w']")
             if not (np.isfinite(mask).all() and mask.min() >= -1e-4 and mask.max() <= 1 + 1e-4):
                 raise ModelRefused(
-                    f"`{name}` leaves 0..1 ({mask.min():.3g}..{mask.max():.3g}): end the graph with a Sigmoid"
+                    f"`{name}` leaves 0..1 ({mask.min():.3g}..{mask.max():.3g}): end the graph with a Sigmoid, or "
+                    "say what it gives with `vsal models add --output`"
                 )
+
+
+def window(i: int, n: int, size: int, at: int) -> NDArray[np.int64]:
+    """The frames that a clip model sees for frame i of a sequence of n: mirrored where they lie beyond its ends.
+
+    Args:
+        i: the frame whose mask is asked for.
+        n: frames of the sequence, at least 1.
+        size: frames of a window.
+        at: where frame i stands in the window, counted from 0.
+
+    Returns:
+        int64 [size], each in 0..n-1.
+    """
+    if n == 1:
+        return np.zeros(size, np.int64)
+    beyond = np.abs(np.arange(size, dtype=np.int64) + i - at) % (2 * n - 2)
+    mirrored: NDArray[np.int64] = np.minimum(beyond, 2 * n - 2 - beyond)
+    return mirrored
 
 
 def require_cuda() -> None:
