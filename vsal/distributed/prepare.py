@@ -24,7 +24,7 @@ from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
 from vsal.distributed.tasks import POISON_DEATHS, STALL_S, Job, attempt_id_of, prepare_title, title_of, window_bytes
 from vsal.errors import Reason, SettingsError
 from vsal.planning import WorkItem, work_list
-from vsal.saliency.contract import read_contract
+from vsal.saliency.contract import read_contract, require_any_order
 from vsal.saliency.registry import load_model
 from vsal.settings import PrepareSettings, RunSettings
 
@@ -75,7 +75,7 @@ def prepare_catalogue(
         run=run,
         model_name=model.name,
         model_sha256=model.sha256,
-        model_input=read_contract(model.data),
+        model_input=require_any_order(read_contract(model.data)),
         shot_model=shot_model,
     )
     make_cut_decider(settings, job.shot_model)  # a cut model that does not load stops the run here

@@ -25,7 +25,16 @@ import onnx
 
 from vsal.saliency.graph import ModelRefused, operators, parameter_count, parse
 
-__all__ = ["ModelInput", "ModelRefused", "State", "operators", "parameter_count", "parse", "read_contract"]
+__all__ = [
+    "ModelInput",
+    "ModelRefused",
+    "State",
+    "operators",
+    "parameter_count",
+    "parse",
+    "read_contract",
+    "require_any_order",
+]
 
 MAX_ASPECT = 4.0  # longer pictures are squeezed: no network here was trained on strips
 DEFAULT_MULTIPLE = 32  # the total stride of most published networks, for graphs that do not state theirs
@@ -156,6 +165,22 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     if kind == "recurrent" and batch != 1:
         raise ModelRefused(f"`frames` of a recurrent model must be [1, h, w, 3], is {dims['frames']}: fix n to 1")
     return ModelInput(pixels, multiple, fixed, "motion" in wanted, batch, mask_frame, states)
+
+
+def require_any_order(wants: ModelInput) -> ModelInput:
+    """The same, if the model sees each frame for itself.
+
+    Raises:
+        ModelRefused: its masks depend on the frames before, so it cannot run on pieces of a title in parallel.
+    """
+    if wants.ordered:
+        kind = "recurrent" if wants.states else f"clip ({wants.batch} frames)"
+        raise ModelRefused(
+            f"a {kind} model needs the frames of a title in order and without gaps, and prepare runs the model on "
+            "pieces of a title in parallel: choose a model of kind 'image' or 'video' (`vsal models list`), and "
+            "compare this one with it by `vsal evaluate saliency`"
+        )
+    return wants
 
 
 def _states(inputs: dict[str, onnx.ValueInfoProto], outputs: dict[str, onnx.ValueInfoProto]) -> tuple[State, ...]:

@@ -1,7 +1,8 @@
 """Named models: where they lie, and what must hold before one is used.
 
 A folder of models holds `registry.json`, `op_allowlist.txt` and the .onnx files. The wheel carries one
-(`vsal/_models`), a checkout has it at `model/`, and VSAL_MODELS may name another that is looked into first.
+(`vsal/_models`), a checkout has it at `model/`, and a user's own is looked into first: where VSAL_MODELS points, or
+`vsal/models` among the user's data.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vsal import storage
 from vsal.saliency.contract import read_contract
 from vsal.saliency.graph import MAX_MODEL_BYTES, ModelRefused, operators, parse
 
+REGISTRY = "registry.json"
 DEFAULT_MODEL = "image_saliency_student_v1"
 _NON_COMMERCIAL = re.compile(
     r"(^|[-_ ])nc([-_ .]|$)|non-?commercial|(research|academic)[-_ ]?(use[-_ ])?only", re.IGNORECASE
@@ -28,8 +30,9 @@ _NON_COMMERCIAL = re.compile(
 class Entry:
     """What the registry knows of a model.
 
-    kind: "image" or "video". sha256: of the file, hex. parameters: numbers in the stored float tensors. licence: SPDX
-    expression of the weights. training_data: names and terms. ops: operators in the graph, sorted.
+    kind: "image", "video", "clip" or "recurrent". sha256: of the file, hex. parameters: numbers in the stored float
+    tensors. licence: SPDX expression of the weights. training_data: names and terms. ops: operators in the
+    graph, sorted.
     """
 
     name: str
@@ -62,12 +65,20 @@ class Model:
     entry: Entry | None
 
 
-def model_folders() -> list[Path]:
-    """The folders of models, first one first: VSAL_MODELS, the wheel's, the checkout's; those that exist."""
-    package = Path(__file__).resolve().parent.parent
+def user_folder() -> Path:
+    """Where a user's own models lie, there or not: VSAL_MODELS, or $XDG_DATA_HOME/vsal/models (~/.local/share)."""
     own = os.environ.get("VSAL_MODELS")
-    folders = [*([Path(own)] if own else []), package / "_models", package.parent / "model"]
-    return [folder for folder in folders if (folder / "registry.json").is_file()]
+    if own:
+        return Path(own)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "vsal" / "models"
+
+
+def model_folders() -> list[Path]:
+    """The folders of models, first one first: the user's, the wheel's, the checkout's; those that exist."""
+    package = Path(__file__).resolve().parent.parent
+    folders = [user_folder(), package / "_models", package.parent / "model"]
+    return [folder for folder in folders if (folder / REGISTRY).is_file()]
 
 
 def list_models() -> list[Entry]:
@@ -99,18 +110,15 @@ def load_model(name_or_uri: str = DEFAULT_MODEL, accept_licence: bool = False) -
     """
     entry = _find(name_or_uri)
     uri = str(entry.path) if entry else name_or_uri
-    data = _read(uri)
+    data = read_file(uri)
     sha256 = hashlib.sha256(data).hexdigest()
     if entry and sha256 != entry.sha256:
         raise ModelRefused(
             f"{uri} has the sha256 {sha256}, registered is {entry.sha256}: the file is damaged or was exchanged. "
             "Restore it, or register the new one"
         )
-    if entry and not accept_licence and forbids_commercial_use(entry.licence):
-        raise ModelRefused(
-            f"the licence of {entry.name} ({entry.licence}) forbids commercial use: "
-            "if your use is not commercial, accept it with --accept-licence"
-        )
+    if entry and not accept_licence:
+        check_licence(entry.name, entry.licence)
     try:
         check_operators(data)
         read_contract(data)
@@ -122,6 +130,19 @@ def load_model(name_or_uri: str = DEFAULT_MODEL, accept_licence: bool = False) -
 def forbids_commercial_use(licence: str) -> bool:
     """Whether an SPDX expression, or a name given in its place, says non-commercial (CC-BY-NC-4.0, research only)."""
     return bool(_NON_COMMERCIAL.search(licence))
+
+
+def check_licence(name: str, licence: str) -> None:
+    """Check that a licence allows commercial use.
+
+    Raises:
+        ModelRefused: it does not.
+    """
+    if forbids_commercial_use(licence):
+        raise ModelRefused(
+            f"the licence of {name} ({licence}) forbids commercial use: "
+            "if your use is not commercial, accept it with --accept-licence"
+        )
 
 
 def check_operators(model_bytes: bytes) -> None:
@@ -166,12 +187,17 @@ def _find(name_or_uri: str) -> Entry | None:
     if local is None:
         return None
     path = Path(local).resolve()
-    if (path.parent / "registry.json").is_file():
+    if (path.parent / REGISTRY).is_file():
         return next((e for e in _read_registry(path.parent) if e.path.resolve() == path), None)
     return None
 
 
-def _read(uri: str) -> bytes:
+def read_file(uri: str) -> bytes:
+    """The bytes of an .onnx file at any place that `vsal.storage` reaches.
+
+    Raises:
+        ModelRefused: there is none, or it has more than 512 MB.
+    """
     try:
         size = storage.stat(uri).size
     except FileNotFoundError:
@@ -183,10 +209,16 @@ def _read(uri: str) -> bytes:
     return storage.read_bytes(uri)
 
 
+def read_items(folder: Path) -> list[dict[str, Any]]:
+    """The models of a folder, as its registry.json has them."""
+    items: list[dict[str, Any]] = json.loads((folder / REGISTRY).read_text(encoding="utf-8"))["models"]
+    return items
+
+
 def _read_registry(folder: Path) -> list[Entry]:
-    path = folder / "registry.json"
+    path = folder / REGISTRY
     try:
-        return [_entry(item, folder) for item in json.loads(path.read_text(encoding="utf-8"))["models"]]
+        return [_entry(item, folder) for item in read_items(folder)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelRefused(f"{path} is broken ({type(error).__name__}: {error}): restore it") from error
 
