@@ -68,6 +68,18 @@ def find_kvazaar_ffmpeg(program: str | None = None) -> str:
     )
 
 
+def find_ffmpeg() -> str:
+    """An ffmpeg program: imageio-ffmpeg's, or the one on PATH.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    path = _imageio_ffmpeg() or shutil.which("ffmpeg")
+    if path is None:
+        raise SettingsError("no ffmpeg program is found: pip install imageio-ffmpeg brings one")
+    return path
+
+
 def _imageio_ffmpeg() -> str | None:
     try:
         import imageio_ffmpeg

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import io
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from vsal.encode.chunks import ChunkSpec
 from vsal.encode.hdr_boxes import with_hdr_boxes
 from vsal.encode.join import Timeline, joined_packets, timeline
 from vsal.encode.picture import Picture
+from vsal.encode.programs import find_ffmpeg
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
@@ -115,7 +117,28 @@ def assemble(picture: Picture, chunks: Sequence[ChunkSpec], last_duration: int, 
             kinds = tuple(stream.type for stream in output.streams)
     except av.error.FFmpegError as error:
         raise TitleFailed(Reason.WRITE_FAILED, f"joining {info.uri} fails: {describe(error)}") from error
+    sar = picture.sample_aspect_ratio
+    if ending in ("mkv", "webm") and chunks[0].settings.codec in (Codec.VP9, Codec.SVTAV1) and sar not in (None, 1):
+        _say_aspect(path, ending, Fraction(info.width * sar, info.height) if sar else Fraction(1))
     return Kept(ending, kinds, left_out)
+
+
+def _say_aspect(path: str, ending: str, display_aspect: Fraction) -> None:
+    """Write the shape of the pixels into a finished Matroska file.
+
+    VP9 and AV1 streams do not say it themselves, and FFmpeg's Matroska writer takes it from a field that PyAV does not
+    reach; an ffmpeg program does.
+
+    Raises:
+        TitleFailed: there is no ffmpeg, or it fails.
+    """
+    changed = f"{path}.aspect"
+    command = [find_ffmpeg(), "-v", "error", "-i", path, "-map", "0", "-c", "copy", "-copyts", "-copy_unknown"]
+    command += ["-aspect:v:0", f"{display_aspect.numerator}:{display_aspect.denominator}", "-f", _FORMATS[ending]]
+    done = subprocess.run([*command, "-y", changed], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise TitleFailed(Reason.WRITE_FAILED, f"ffmpeg does not write the aspect ratio: {done.stderr.strip()[-300:]}")
+    os.replace(changed, path)
 
 
 def _shift_s(source: InputContainer, kind: str) -> Fraction:

@@ -1,0 +1,115 @@
+"""`verify` sees what happened to a map: that it acted, that it did not, and that it went wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.encode.test_title import program_of, settings_of
+from tests.encode.titles import write_manifest
+from vsal.encode.proof_picture import proof_picture
+from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.sidecar import ExportFormat, export_title
+from vsal.encode.title import encode_title
+from vsal.encode.verify import TitleProof, Verdict, verify_title
+from vsal.manifest import MapRow, TitleManifest, maps_uri
+
+PURE = {"aq-strength": "0.001", "mbtree": "0"}
+
+
+def proof_of(prepared: Path, encoded: Path, settings: EncodeSettings, plain: Path | None = None) -> TitleProof:
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        return verify_title(title, str(encoded), settings, None if plain is None else str(plain))
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+def test_an_encode_under_its_maps_is_obeyed_and_its_plain_twin_ignored(
+    codec: Codec, prepared: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
+    roi = encode_title(str(prepared), "title", settings, str(tmp_path / "roi"))
+    proof = proof_of(prepared, tmp_path / "roi" / roi["output"], settings)
+    assert proof.verdict is Verdict.OBEYED, proof
+    assert [shot.method for shot in proof.shots] == ["qp" if codec is Codec.X264 else "psnr"] * 3
+    plain = encode_title(str(prepared), "title", settings.plain(), str(tmp_path / "plain"))
+    assert proof_of(prepared, tmp_path / "plain" / plain["output"], settings).verdict is Verdict.IGNORED
+    again = proof_of(prepared, tmp_path / "roi" / roi["output"], settings, tmp_path / "plain" / plain["output"])
+    assert again.verdict is Verdict.OBEYED, again
+
+
+def test_with_the_map_alone_the_decoded_qps_are_the_map(prepared: Path, tmp_path: Path) -> None:
+    settings = settings_of(Codec.X264, encoder_options=PURE)
+    made = encode_title(str(prepared), "title", settings, str(tmp_path))
+    proof = proof_of(prepared, tmp_path / made["output"], settings)
+    assert proof.correlation >= 0.98
+    assert all(shot.slope == pytest.approx(1.0, abs=0.05) for shot in proof.shots)
+
+
+def moved(row: MapRow) -> MapRow:
+    return replace(row, qp_offset=np.roll(row.qp_offset, 1, axis=1))
+
+
+def turned(row: MapRow) -> MapRow:
+    return replace(row, qp_offset=-row.qp_offset)
+
+
+def dropped(row: MapRow) -> MapRow:
+    return replace(row, qp_offset=np.zeros_like(row.qp_offset)) if row.shot == 1 else row
+
+
+def late(row: MapRow) -> MapRow:
+    grid = row.qp_offset[::-1, ::-1] if row.shot == 2 else row.qp_offset
+    return replace(row, qp_offset=grid.copy())
+
+
+@pytest.mark.parametrize(
+    ("mutation", "verdict", "word"),
+    [
+        (moved, Verdict.WEAK, "displaced"),
+        (turned, Verdict.IGNORED, "3 of 3 shots"),
+        (dropped, Verdict.WEAK, r"shots \[1\] show nothing"),
+        (late, Verdict.WEAK, r"shots \[2\]"),
+    ],
+)
+def test_a_map_that_went_wrong_on_the_way_is_seen(
+    mutation: Callable[[MapRow], MapRow], verdict: Verdict, word: str, source: Path, prepared: Path, tmp_path: Path
+) -> None:
+    write_manifest(tmp_path / "out", source, mutation)
+    settings = settings_of(Codec.X264, chunked=True, chunk_s=1.0)
+    made = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path))
+    proof = proof_of(prepared, tmp_path / made["output"], settings)
+    assert proof.verdict is verdict
+    if mutation is moved:
+        assert all(shot.shift == (0, 1) for shot in proof.shots)
+    assert re.search(word, proof.detail), proof.detail
+
+
+def test_regions_given_to_libaom_come_out_ignored(prepared: Path, source: Path, tmp_path: Path, ffmpeg: str) -> None:
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        export_title(title, ExportFormat.FFMPEG_FILTER, str(tmp_path))
+    script = tmp_path / "title" / "000000.vf"
+    for name, words in (("roi", ["-/vf", str(script)]), ("plain", [])):
+        coder = ["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-crf", "40", "-b:v", "0"]
+        subprocess.run(
+            [ffmpeg, "-v", "error", "-i", source, *words, *coder, "-an", tmp_path / f"{name}.mp4"], check=True
+        )
+    settings = EncodeSettings(Codec.VP9)  # of a pixel encoder: what is compared are two files of libaom
+    proof = proof_of(prepared, tmp_path / "roi.mp4", settings, tmp_path / "plain.mp4")
+    assert proof.verdict is Verdict.IGNORED
+
+
+def test_the_picture_shows_requested_and_measured_side_by_side(prepared: Path, tmp_path: Path) -> None:
+    settings = settings_of(Codec.X264)
+    made = encode_title(str(prepared), "title", settings, str(tmp_path))
+    png = proof_picture(proof_of(prepared, tmp_path / made["output"], settings))
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    redness = image[..., 2] - image[..., 0]
+    left, right = redness[80:360, 12:492], redness[80:360, 504:984]
+    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.8
