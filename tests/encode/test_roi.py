@@ -47,7 +47,7 @@ def test_x264_codes_every_frame_with_its_own_map(
         assert fits[number // MAP] >= 0.98
         assert int(np.argmax(fits)) % 8 == number // MAP % 8, f"frame {number} has the map of other frames"
         slope = np.polyfit(asked[number // MAP].ravel(), qp.ravel(), 1)[0]
-        assert slope == pytest.approx(1.0, abs=0.05), "the unit of QP offsets is off"
+        assert slope == pytest.approx(1.0, abs=0.1), "the unit of QP offsets is off"
 
 
 def test_a_map_that_draws_the_same_picture_keeps_its_chain(source: Path, prepared: Path) -> None:

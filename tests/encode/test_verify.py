@@ -49,7 +49,7 @@ def test_with_the_map_alone_the_decoded_qps_are_the_map(prepared: Path, tmp_path
     made = encode_title(str(prepared), "title", settings, str(tmp_path))
     proof = proof_of(prepared, tmp_path / made["output"], settings)
     assert proof.correlation >= 0.98
-    assert all(shot.slope == pytest.approx(1.0, abs=0.05) for shot in proof.shots)
+    assert all(shot.slope == pytest.approx(1.0, abs=0.1) for shot in proof.shots)
 
 
 def moved(row: MapRow) -> MapRow:

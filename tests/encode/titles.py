@@ -46,7 +46,10 @@ def write_source(
         stream.codec_context.time_base = time_base
         setup(stream)
         for number in range(frame_count):
-            drawn = np.roll(texture(number // SHOT, width, height), number % SHOT, axis=1)
+            # It turns and grows, so that no frame is told by the one before: VP9 leaves keyframes as they are.
+            turn = cv2.getRotationMatrix2D((width / 3, height / 2), 1.5 * (number % SHOT), 1.0 + 0.01 * (number % SHOT))
+            still = texture(number // SHOT, width, height)
+            drawn = cv2.warpAffine(still, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
             frame = av.VideoFrame.from_ndarray(np.repeat(drawn[..., None], 3, axis=2), "rgb24").reformat(format=pix_fmt)
             frame.pts = number if times is None else times[number]
             frame.time_base = time_base

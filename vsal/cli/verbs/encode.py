@@ -1,0 +1,110 @@
+"""`vsal encode`: maps into encoders, titles out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vsal.cli.options import verb
+from vsal.cli.screen import Screen
+from vsal.encode.settings import Budget, Codec, EncodeSettings, parse_encoder_options
+from vsal.errors import SettingsError
+from vsal.settings import RunSettings
+
+RUN = frozenset({"attempts", "max_failed", "force", "titles_in_flight", "object_store_mb"})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("encode")(encode)
+
+
+@verb(RunSettings, only=RUN)
+def encode(
+    screen: Screen,
+    run: RunSettings,
+    out: Annotated[str, typer.Argument(help="A manifest: the --out of prepare.", metavar="MANIFEST")],
+    dest: Annotated[str, typer.Option(help="Where the encodes go: a folder, s3:// or gs://.")],
+    codec: Annotated[Codec, typer.Option(help="Encoder.")] = Codec.X264,
+    crf: Annotated[float | None, typer.Option(help="Constant rate factor; kvazaar takes it as its QP.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The encoder's preset; cpu-used for vp9.")] = None,
+    title: Annotated[list[str] | None, typer.Option(help="Only this title; may be repeated.")] = None,
+    encoder_option: Annotated[
+        list[str] | None, typer.Option(help="key=value for the encoder; may be repeated.")
+    ] = None,
+    roi: Annotated[bool, typer.Option("--roi/--no-roi", help="Under the maps, or the plain twin.")] = True,
+    max_rectangles: Annotated[int, typer.Option(help="Regions a map at most (x264, x265, vp9).")] = 600,
+    top_area: Annotated[str | None, typer.Option(help="Share of the picture, as 25%, that --bit-share is for.")] = None,
+    bit_share: Annotated[str | None, typer.Option(help="Share of the bits, as 40%, for --top-area.")] = None,
+    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format [default: the source's].")] = None,
+    container: Annotated[str, typer.Option(help="auto, mp4, mov, mkv or webm.")] = "auto",
+    chunked: Annotated[
+        bool | None, typer.Option("--chunked/--no-chunked", help="In chunks at shots [default: when long].")
+    ] = None,
+    chunk_seconds: Annotated[float, typer.Option(help="Shortest chunk, in seconds.")] = 60.0,
+    threads: Annotated[int, typer.Option(help="Of one encoder; 0 by the size of the machine.")] = 0,
+    code_fields_as_frames: Annotated[
+        bool, typer.Option(help="Take interlaced sources, as progressive frames.")
+    ] = False,
+    encoder_program: Annotated[str | None, typer.Option(help="SvtAv1EncApp, or an ffmpeg with kvazaar.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join, host:port or 'auto' \\[default: start Ray here].")
+    ] = None,
+) -> int:
+    """Encode prepared titles, with each map in force on exactly its frames.
+
+    A title whose encode with the same settings is there is left as it is. Settings under which an encoder would ignore
+    the maps are refused.
+    """
+    from rich.markup import escape
+
+    from vsal.distributed.encode import EncodeProgress, encode_catalogue
+
+    settings = EncodeSettings(
+        codec,
+        crf=crf,
+        preset=preset,
+        encoder_options=parse_encoder_options(encoder_option or []),
+        roi=roi,
+        max_rectangles=max_rectangles,
+        budget=_budget(top_area, bit_share),
+        pix_fmt=pix_fmt,
+        container=container,
+        chunked=chunked,
+        chunk_s=chunk_seconds,
+        threads=threads,
+        code_fields_as_frames=code_fields_as_frames,
+        program=encoder_program,
+    )
+    with screen.log.status("encoding") as status:
+
+        def show(progress: EncodeProgress) -> None:
+            ended = progress.done + progress.skipped + progress.failed
+            status.update(f"encoding: {ended} of {progress.titles} titles, {progress.frames} frames")
+
+        summary = encode_catalogue(out, dest, settings, run, title_ids=title or None, address=address, on_progress=show)
+    screen.document(summary.document())
+    done, skipped, failed = (summary.count(status) for status in ("done", "skipped", "failed"))
+    screen.show(f"[bold]{done} encoded[/], {skipped} already there, {failed} failed, in {summary.seconds:.1f} s")
+    for outcome in summary.outcomes:
+        if outcome.status == "failed":
+            screen.show(f"[red]failed[/]  {escape(outcome.title_id)}  {outcome.reason}: {escape(outcome.detail)}")
+    if codec is Codec.VP9 and roi:
+        screen.show("VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are.")
+    return summary.exit_code
+
+
+def _budget(top_area: str | None, bit_share: str | None) -> Budget | None:
+    if top_area is None and bit_share is None:
+        return None
+    if top_area is None or bit_share is None:
+        raise SettingsError("--top-area and --bit-share go together, as in --top-area 25% --bit-share 40%")
+    return Budget(_share("--top-area", top_area), _share("--bit-share", bit_share))
+
+
+def _share(option: str, text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise SettingsError(f"{option} is a share such as 25% or 0.25, not {text!r}") from None
