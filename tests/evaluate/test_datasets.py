@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluate import sets
+from vsal.errors import SettingsError
+from vsal.evaluate.datasets import KINDS, open_dataset
+from vsal.evaluate.items import Dataset, DatasetBroken, Item
+
+
+def check_subject(item: Item, frames: int) -> None:
+    """Each frame shows the subject where its truth says that it is."""
+    seen = 0
+    for frame in item.frames():
+        x, y = sets.subject(frame.index if item.fps else int(item.name[-1]))
+        picture, truth = frame.picture(), frame.truth()
+        assert picture.shape == (sets.HEIGHT, sets.WIDTH, 3)
+        assert picture[y, x, 0] > 190
+        assert picture[y, x, 1] < 70
+        assert truth is not None
+        if truth.mask is not None:
+            assert truth.mask.shape == picture.shape[:2]
+            assert truth.mask[y, x] == 255
+            assert truth.mask.mean() < 30
+        if truth.fixations is not None:
+            np.testing.assert_allclose(truth.fixations, [[(x + 0.5) / sets.WIDTH, (y + 0.5) / sets.HEIGHT]], atol=1e-5)
+        if truth.density is not None:
+            top = np.unravel_index(truth.density.argmax(), truth.density.shape)
+            np.testing.assert_allclose(top, (y, x), atol=1)  # a saliency video has been through an encoder
+        seen += 1
+    assert seen == frames
+
+
+def opened(kind: str, root: Path, names: list[str], fps: float | None, truth: str) -> Dataset:
+    dataset = open_dataset(f"{kind}:{root}")
+    assert (dataset.truth, [item.name for item in dataset.items]) == (truth, names)
+    for item in dataset.items:
+        assert item.fps == fps
+        check_subject(item, sets.FRAMES if fps else 1)
+        check_subject(item, sets.FRAMES if fps else 1)  # anew each time
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("DUTS-TE/DUTS-TE-Image", "DUTS-TE/DUTS-TE-Mask"), ("images", "ground_truth_mask"), ("Imgs", "GT")],
+)
+def test_photographs_and_masks_in_folders(tmp_path: Path, images: str, masks: str) -> None:
+    opened("masks", sets.photographs(tmp_path, images, masks), ["p0", "p1", "p2"], None, "mask")
+
+
+def test_of_shards_only_what_no_model_was_trained_on(tmp_path: Path) -> None:
+    sets.parquet_masks(tmp_path / "train-00.parquet", 5)
+    sets.parquet_masks(tmp_path / "val-00.parquet", 2)
+    opened("parquet", tmp_path, ["p0", "p1"], None, "mask")
+    assert len(open_dataset(f"parquet:{tmp_path}/train-*.parquet").items) == 5
+
+
+def test_shards_with_fixations(tmp_path: Path) -> None:
+    sets.parquet_gaze(tmp_path / "osie.parquet")
+    opened("parquet", tmp_path / "osie.parquet", ["p0", "p1", "p2"], None, "gaze")
+
+
+def test_clips_with_masks(tmp_path: Path) -> None:
+    opened("davis", sets.davis(tmp_path), ["bear", "dog"], 24, "mask")
+
+
+@pytest.mark.parametrize("videos", [False, True])
+def test_dhf1k_as_frames_and_as_videos(tmp_path: Path, videos: bool) -> None:
+    opened("dhf1k", sets.dhf1k(tmp_path, videos), ["0601", "0602"], 30, "gaze")
+
+
+def test_dhf1k_without_its_validation_part_is_taken_whole(tmp_path: Path) -> None:
+    sets.gaze_folder(tmp_path / "0007", "")
+    opened("dhf1k", tmp_path, ["0007"], 30, "gaze")
+
+
+def test_hollywood2_tests_on_its_testing_part(tmp_path: Path) -> None:
+    opened("hollywood2", sets.hollywood2(tmp_path), ["actionclipautoautotest00001_1"], 24, "gaze")
+
+
+def test_ucf_sports_tests_on_its_testing_part(tmp_path: Path) -> None:
+    opened("ucf-sports", sets.ucf_sports(tmp_path), ["Kicking-Front-003"], 24, "gaze")
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_ledov(tmp_path: Path, maps: bool) -> None:
+    pytest.importorskip("scipy", reason="LEDOV's MATLAB files take SciPy")
+    dataset = opened("ledov", sets.ledov(tmp_path, maps), ["animal_alpaca01", "man_news02"], 25, "gaze")
+    truth = next(dataset.items[0].frames()).truth()
+    assert truth is not None
+    assert (truth.density is not None) == maps
+
+
+def test_avimos_tests_on_its_test_part(tmp_path: Path) -> None:
+    opened("avimos", sets.avimos(tmp_path), ["0002"], 30, "gaze")
+
+
+def test_synthetic_titles_know_their_shots_and_masks() -> None:
+    dataset = open_dataset("synthetic:2")
+    frames = list(zip(range(80), dataset.items[1].frames(), strict=False))
+    assert {frame.shot for _, frame in frames} == {0, 1}
+    picture, truth = frames[10][1].picture(), frames[10][1].truth()
+    assert truth is not None
+    assert truth.mask is not None
+    assert truth.mask.shape == picture.shape[:2] == (480, 854)
+    assert 0.01 < truth.mask.mean() / 255 < 0.3
+    assert not np.array_equal(picture, frames[40][1].picture())  # each keeps its own picture
+
+
+def test_the_shared_sets_open(shared_data: Path) -> None:
+    for name, count, truth in (
+        ("parquet:duts_tr", 557, "mask"),
+        ("parquet:osie", 466, "gaze"),
+        ("davis:davis", 10, "mask"),
+    ):
+        kind, _, folder = name.partition(":")
+        dataset = open_dataset(f"{kind}:{shared_data / folder}")
+        assert (len(dataset.items), dataset.truth) == (count, truth)
+        frame = next(dataset.items[0].frames())
+        assert frame.picture().ndim == 3
+        assert frame.truth() is not None
+
+
+def _no_video(root: Path) -> None:
+    sets.gaze_folder(root / "0601", "", images=False)
+
+
+def _torn(root: Path) -> None:
+    sets.gaze_folder(root / "0601", "")
+    (root / "0601" / "fixation" / "0003.png").unlink()
+
+
+def _not_a_video(root: Path) -> None:
+    sets.davis(root, ("bear",))
+    (root / "bear.mp4").write_bytes(b"nonsense")
+
+
+def _no_clip(root: Path) -> None:
+    sets.davis(root, ("bear",))
+    (root / "bear.mp4").unlink()
+
+
+def _not_a_picture(root: Path) -> None:
+    sets.photographs(root, "images", "masks", 1)
+    (root / "masks" / "p0.png").write_bytes(b"nonsense")
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "says"),
+    [
+        ("dhf1k", _no_video, "neither a folder `images` nor a video"),
+        ("dhf1k", _torn, "6 maps and 5 fixation maps"),
+        ("davis", _not_a_video, "no video that FFmpeg reads"),
+        ("davis", _no_clip, "no bear.mp4 beside it"),
+        ("masks", _not_a_picture, "no picture that OpenCV reads"),
+    ],
+)
+def test_a_broken_set_is_named(tmp_path: Path, kind: str, make: Callable[[Path], None], says: str) -> None:
+    make(tmp_path)
+
+    def read() -> None:
+        for frame in open_dataset(f"{kind}:{tmp_path}").items[0].frames():
+            frame.picture()
+            frame.truth()
+
+    with pytest.raises(DatasetBroken, match=says):
+        read()
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"synthetic"}))
+def test_a_missing_and_an_empty_folder_are_settings_errors(tmp_path: Path, kind: str) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(SettingsError):
+            open_dataset(f"{kind}:{path}")
+
+
+@pytest.mark.parametrize("name", ["salicon:x", "davis", "", "synthetic:", "synthetic:0", "synthetic:many"])
+def test_what_is_no_data_set_says_what_is(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"dhf1k|number of titles"):
+        open_dataset(name)
