@@ -30,6 +30,7 @@ IGNORED = [
     (Codec.VP9, None, {"deadline": "good"}, "realtime"),
     (Codec.VP9, "4", {}, "cpu-used=5"),
     (Codec.VP9, None, {"aq-mode": "3"}, "segments"),
+    (Codec.VP9, None, {"lag-in-frames": "25"}, "lag-in-frames=25"),
     (Codec.SVTAV1, None, {"rc": "1"}, "VBR and CBR"),
     (Codec.SVTAV1, None, {"tbr": "1000"}, "VBR and CBR"),
     (Codec.KVAZAAR, None, {"bitrate": "500000"}, "rate control"),

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.encode.maps import blob, rows_of, steps
+from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import MAP, wandering
 from vsal.encode.av_chunk import encode_av_chunk
-from vsal.encode.measure import decoded_from
+from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.measure import block_mse, decoded_from, luma
 from vsal.encode.picture import read_picture
-from vsal.encode.roi_graphs import RoiUnit, regions_of
+from vsal.encode.roi_graphs import FrameShape, RoiMarker, RoiUnit, regions_of
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.encode.source import FrameRange, frames
+from vsal.encode.svtav1 import encode_svtav1_chunk
 from vsal.errors import TitleFailed
 from vsal.manifest import TitleManifest, maps_uri
 
@@ -51,8 +55,6 @@ def test_x264_codes_every_frame_with_its_own_map(
 
 
 def test_a_map_that_draws_the_same_picture_keeps_its_chain(source: Path, prepared: Path) -> None:
-    from vsal.encode.roi_graphs import FrameShape, RoiMarker
-
     picture = read_picture(str(source))
     shape = FrameShape(picture.info.width, picture.info.height, "yuv420p", picture.info.time_base)
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
@@ -91,3 +93,27 @@ def test_vp9_gets_at_most_seven_offsets_besides_zero() -> None:
     grid = np.arange(-12, 13, dtype=np.int8).repeat(4).reshape(10, 10)
     found = regions_of(grid, RoiUnit.of(Codec.VP9, 8), 600)
     assert len({region.qp_offset for region in found} - {0}) <= 7
+
+
+@pytest.mark.parametrize("codec", [Codec.X265, Codec.VP9, Codec.SVTAV1, Codec.KVAZAAR])
+def test_each_encoder_changes_maps_at_the_frame_where_the_next_begins(
+    codec: Codec, source: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Catches maps that act early (libvpx with frames held back) and maps in coding order (kvazaar)."""
+    settings = settings_of(codec, program=program_of(codec, request))
+    left = steps(blob(12, 20, 6, 4, 4.0))
+    grids = [left, left[:, ::-1].copy()]
+    picture, found = read_picture(str(source)), FrameRange(0, 24)
+    encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(codec, encode_av_chunk)
+    rows = rows_of(grids, 320, 192, 12, picture.info.time_base)
+    changes = []
+    for maps in (rows, None):
+        path = tmp_path / f"{maps is None}"
+        encode(frames(picture, found), picture, maps, settings, str(path))
+        pairs = zip(frames(picture, found), decoded_from(str(path), 0.0, 1.0), strict=True)
+        changes.append([np.log(block_mse(luma(frame), luma(seen.frame), 16) + 0.05) for frame, seen in pairs])
+    change = np.array(changes[0]) - np.array(changes[1])
+    half = np.array([frame[:, 10:].mean() - frame[:, :10].mean() for frame in change])  # above 0: left is finer
+    # Around the change frames show both: they are predicted from each other.
+    assert (half[1:10] > 0).all(), half
+    assert (half[15:] < 0).all(), half

@@ -167,8 +167,8 @@ def encode_catalogue(
     missing = sorted(set(wanted) - set(known))
     if not wanted or missing:
         raise SettingsError(
-            f"{out} holds no maps of {', '.join(missing) or 'any title'}: it has {len(known)} titles, see `vsal inspect "
-            f"{out}`"
+            f"{out} holds no maps of {', '.join(missing) or 'any title'}, and {len(known)} titles in all: see "
+            f"`vsal inspect {out}`"
         )
     storage.check_writable(dest)
     check_settings(settings)

@@ -36,8 +36,10 @@ def encoder_options(settings: EncodeSettings, picture: Picture | None = None) ->
     params: dict[str, str] = {}
     if codec is Codec.VP9:
         options |= {"b": "0", "deadline": "realtime", "cpu-used": settings.effective_preset, "row-mt": "1"}
-        # A user's own cpu-used wins over the preset; libvpx knows regions of interest under these alone.
-        options |= {"aq-mode": "0"}
+        # A user's own cpu-used wins over the preset; libvpx knows regions of interest under these alone. It takes a map
+        # when a frame is handed in and uses it when one is coded: with frames held back (FFmpeg's default is 25) a map
+        # would act on those of a second before.
+        options |= {"aq-mode": "0", "lag-in-frames": "0"}
     else:
         options |= {"preset": settings.effective_preset, "forced-idr": "1"}
     if codec is Codec.X265:

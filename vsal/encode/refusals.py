@@ -167,6 +167,11 @@ def _refuse_vp9(settings: EncodeSettings) -> None:
             f"libvpx-vp9 ignores ROI maps below cpu-used={VP9_SLOWEST}: asked for {speed}. Use --preset "
             f"{VP9_SLOWEST} to 8, {_PLAIN}."
         )
+    if options.get("lag-in-frames") != "0":
+        raise SettingIgnored(
+            f"libvpx-vp9 puts a map on the frame that is being coded, not on the one it came with: under lag-in-frames="
+            f"{options.get('lag-in-frames')} that is one long before. Leave lag-in-frames out, {_PLAIN}."
+        )
     if options.get("aq-mode") not in ("0", "none"):
         raise SettingIgnored(
             f"libvpx-vp9 has one set of segments, and aq-mode={options.get('aq-mode')} takes it from the ROI map. "
