@@ -102,7 +102,7 @@ def qindex_of_crf(crf: float) -> float:
 def qindex_offsets(qp_offsets: Floats, base_qindex: float) -> Floats:
     """Offsets of qindex that change the quantiser step as offsets of QP do in H.264: sixfold for a doubling.
 
-    What one QP is in qindex depends on where on the table a title lies: 4 at qindex 100, 9 at 200.
+    What one QP is in qindex depends on where on the table a title lies: 4.4 at qindex 40, 8.5 at 80, 6.2 at 200.
     """
     log_step = np.log2(_AC_STEP)
     base = np.interp(base_qindex, _QINDEX, log_step)
