@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.evaluate import sets
+from tests.saliency import foreign_graphs as theirs
+from tests.saliency.conftest import build_model
+from vsal.assembly.maps import MapBuilder, MapPolicy
+from vsal.assembly.stitch import Sample, Stretch
+from vsal.cli.app import build as command
+from vsal.evaluate.datasets import open_dataset
+from vsal.evaluate.items import Item
+from vsal.evaluate.moments import on_clock, read_moments
+from vsal.evaluate.saliency import Evaluation, aggregated, evaluate
+from vsal.roi.grid import block_means
+from vsal.roi.qp import QpMapping
+from vsal.saliency import SaliencySession
+from vsal.saliency.foreign import Interface, wrap
+from vsal.settings import PrepareSettings
+from vsal.temporal import make_aggregator
+from vsal.video.clock import SampleClock
+
+SETTINGS = PrepareSettings(sample_rate=24, map_interval=1 / 24)
+Row = dict[tuple[str, str | None], dict[str, float | None]]
+
+
+def sees_red(sharpness: float = 20.0) -> SaliencySession:
+    """A model that knows what the subject of the tiny sets looks like."""
+    g = theirs.Graph()
+    x = g.takes("x", ("n", 3, "h", "w"))
+    redness = g.add("Conv", x, g.weight(np.array([[1.0], [-1.0], [0.0]]).reshape(1, 3, 1, 1)))
+    g.add("Sigmoid", g.add("Mul", g.add("Sub", redness, g.weight(0.4)), g.weight(sharpness)), out="y")
+    g.gives("y", ("n", 1, "h", "w"))
+    return SaliencySession(wrap(g.bytes(), Interface("image", normalise="none", size=(64, 48), multiple=16)))
+
+
+def table(result: Evaluation) -> Row:
+    return {(row.model, row.aggregator): row.figures for row in result.rows}
+
+
+def test_a_model_that_finds_the_subject_wins_against_every_baseline(tmp_path: Path) -> None:
+    dataset = open_dataset(f"davis:{sets.davis(tmp_path)}")
+    result = evaluate(dataset, [("red", sees_red())], ["mean", "ema"], SETTINGS, judge_rate_hz=24)
+    rows = table(result)
+    assert list(rows) == [("red", "mean"), ("red", "ema"), ("centre prior", None), ("shuffled", None)]
+    assert (result.items, result.frames, result.columns) == (2, 12, ["iou", "cc", "flicker"])
+    assert rows["red", "mean"]["iou"] == pytest.approx(1.0)
+    for name in (("centre prior", None), ("shuffled", None)):
+        assert rows[name]["iou"] < 0.8 * rows["red", "mean"]["iou"]
+        assert rows[name]["flicker"] == 0
+    assert set(result.by_item) == {"bear", "dog"}
+
+
+def test_gaze_is_judged_by_gaze_metrics(tmp_path: Path) -> None:
+    dataset = open_dataset(f"dhf1k:{sets.dhf1k(tmp_path, videos=False)}")
+    rows = table(
+        evaluate(dataset, [("red", sees_red())], ["mean"], PrepareSettings(sample_rate=30, map_interval=1 / 30))
+    )
+    figures = rows["red", "mean"]
+    assert set(figures) == {"cc", "nss", "auc_judd", "sim", "kl", "flicker"}
+    assert figures["nss"] > 1.5
+    assert figures["auc_judd"] > 0.9
+    assert figures["cc"] > rows["centre prior", None]["cc"]
+
+
+def test_a_photograph_is_one_sample_so_no_aggregator_is_named(tmp_path: Path) -> None:
+    dataset = open_dataset(f"masks:{sets.photographs(tmp_path, 'images', 'masks')}")
+    result = evaluate(dataset, [("red", sees_red())], ["mean", "ema", "max"], PrepareSettings())
+    rows = table(result)
+    assert list(rows) == [("red", None), ("centre prior", None), ("shuffled", None)]
+    assert result.columns == ["iou", "cc"]
+    assert rows["red", None]["iou"] > 0.8  # blocks of 96x72, masks of 64x48
+
+
+def test_one_item_has_no_other_to_be_shuffled_with(tmp_path: Path) -> None:
+    dataset = open_dataset(f"davis:{sets.davis(tmp_path, ('bear',))}")
+    assert ("shuffled", None) not in table(evaluate(dataset, [("red", sees_red())], ["mean"], SETTINGS))
+
+
+def test_a_limit_spreads_over_the_set(tmp_path: Path) -> None:
+    dataset = open_dataset(f"masks:{sets.photographs(tmp_path, 'images', 'masks', 6)}")
+    result = evaluate(dataset, [("red", sees_red())], ["mean"], PrepareSettings(), limit=2)
+    assert list(result.by_item) == ["p1", "p4"]
+
+
+def test_smoothing_lowers_flicker() -> None:
+    dataset = open_dataset("synthetic:1")
+    noisy = SaliencySession(wrap(theirs.image_model(), Interface("image", size=(128, 64))))
+    settings = PrepareSettings(sample_rate=6, map_interval=1 / 6, ema_half_life_s=1.0)
+    rows = table(evaluate(dataset, [("noise", noisy)], ["mean", "ema"], settings, judge_rate_hz=6))
+    assert rows["noise", "ema"]["flicker"] < 0.7 * rows["noise", "mean"]["flicker"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wrap(theirs.unisal(), Interface("recurrent", output="log-density")),
+        wrap(theirs.clip_model(4), Interface("clip")),
+        build_model(kind="video"),
+    ],
+    ids=["recurrent", "clip", "video"],
+)
+def test_every_kind_of_model_can_be_compared(data: bytes, tmp_path: Path) -> None:
+    dataset = open_dataset(f"davis:{sets.davis(tmp_path, ('bear',))}")
+    rows = table(evaluate(dataset, [("it", SaliencySession(data))], ["mean"], SETTINGS))
+    assert rows["it", "mean"]["iou"] is not None
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"), [(24, 3), (24, 7), (25, 3), (30, 12), (29.97, 3), (10, 24), (24, 24), (24, 5)]
+)
+def test_samples_are_those_that_prepare_takes(fps: float, rate: float) -> None:
+    clock = SampleClock(rate, 1 / Fraction(fps).limit_denominator(100_000))
+    picked = {0}
+    for index in range(1, 500):
+        before, now = clock.pick(index - 1, index)
+        picked |= ({index - 1} if before else set()) | ({index} if now else set())
+    ours = {index for index in range(499) if on_clock(index, fps, rate)}
+    assert ours == picked - {499}
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "ema", "max", "motion"])
+@pytest.mark.parametrize("interval", [0.33, 1.0, "shot"])
+def test_maps_are_those_that_prepare_writes(aggregator: str, interval: Any) -> None:
+    settings = PrepareSettings(sample_rate=6, map_interval=interval, samples_per_map=3, aggregator=aggregator)  # type: ignore[arg-type]
+    (title,) = open_dataset("synthetic:1").items
+    item = Item("t", title.fps, lambda: islice(title.frames(), 100))
+    wants = sees_red().input
+    moments = read_moments(item, "mask", [wants], settings, 24.0)
+    rng = np.random.default_rng(0)
+    masks = rng.random((len(moments.sample_keys), 24, 32)).astype(np.float32)
+    ours = aggregated(masks, moments.sample_motion, moments.sample_keys, aggregator, settings)
+
+    shots = [frame.shot for frame in item.frames()]
+    cuts = [i for i in range(1, len(shots)) if shots[i] != shots[i - 1]]
+    policy = MapPolicy(
+        title_id="t",
+        clock=SampleClock(6, Fraction(1, 24)),
+        samples_per_span=settings.samples_per_span,
+        samples_per_shot=settings.samples_per_map,
+        aggregator=make_aggregator(aggregator, settings.alpha),
+        mapping=QpMapping("rd", 0.2, 6, 6),
+        time_base=Fraction(1, 24),
+        rotation_deg=0,
+    )
+    builder, n = MapBuilder(policy), len(shots)
+    sampled = [i for i in range(n) if on_clock(i, 24, 6)]
+    samples = [Sample(i, moments.sample_motion[at], masks[at]) for at, i in enumerate(sampled)]
+    zeros = np.zeros(n)
+    builder.push(Stretch(0, np.arange(n), zeros, zeros.astype(np.float32), [(0, 854, 480)], samples, None))
+    rows = list(builder.close(cuts, n))
+    checked = 0
+    for row in rows:
+        key = moments.judged_keys[row.frame_start]
+        if row.samples and key in ours:
+            levels = np.rint(block_means(ours[key], 854, 480).clip(0, 1) * 255)
+            np.testing.assert_allclose(row.saliency, levels, atol=1)
+            checked += 1
+    assert checked == len(ours)
+
+
+@pytest.fixture
+def vsal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            command()(args=[str(a) for a in arguments], prog_name="vsal")
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return call
+
+
+def test_the_verb_prints_the_table_of_models_and_aggregators(
+    vsal: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "grey.onnx").write_bytes(build_model())
+    sets.davis(tmp_path / "clips")
+    asked = ("--dataset", f"davis:{tmp_path / 'clips'}", "--model", tmp_path / "grey.onnx")
+    asked += ("--model", "image_saliency_student_v1", "--aggregator", "mean", "--aggregator", "ema")
+    code, out, err = vsal("evaluate", "saliency", *asked, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert [(row["model"], row["aggregator"]) for row in document["rows"]] == [
+        ("grey", "mean"),
+        ("grey", "ema"),
+        ("image_saliency_student_v1", "mean"),
+        ("image_saliency_student_v1", "ema"),
+        ("centre prior", None),
+        ("shuffled", None),
+    ]
+    assert document["settings"]["sample_rate"] == 3
+    assert len(document["models"]["grey"]) == 64
+    code, out, _ = vsal("evaluate", "saliency", *asked)
+    assert code == 0
+    for shown in ("block IoU", "flicker", "centre prior", "2 items"):
+        assert shown in out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--dataset", "salicon:x"), "KIND one of masks"),
+        (("--dataset", "synthetic:1", "--aggregator", "median"), "--aggregator is one of mean"),
+        (("--dataset", "synthetic:1", "--model", "unisal"), "no model is named 'unisal'"),
+        (("--dataset", "synthetic:1", "--sample-rate", 1), "--sample-rate"),
+    ],
+)
+def test_what_cannot_be_evaluated_ends_with_2(
+    vsal: Callable[..., tuple[int, str, str]], options: tuple[object, ...], says: str
+) -> None:
+    code, _, err = vsal("evaluate", "saliency", *options)
+    assert code == 2
+    assert says in err

@@ -1,0 +1,122 @@
+"""`vsal evaluate`: figures of models and aggregators on data sets whose truth is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsal.cli.options import verb
+from vsal.cli.screen import Screen
+from vsal.settings import SHIPPED_MODEL, PrepareSettings, RunSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vsal.evaluate.saliency import Evaluation
+
+AGGREGATORS = ("mean", "ema", "max", "motion")
+TIME_AXIS = frozenset(
+    {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    group = typer.Typer(help="Figures on data sets whose truth is known.", no_args_is_help=True)
+    group.command("saliency")(saliency)
+    app.add_typer(group, name="evaluate")
+
+
+@verb(PrepareSettings, RunSettings, only=TIME_AXIS)
+def saliency(
+    screen: Screen,
+    settings: PrepareSettings,
+    run: RunSettings,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            metavar="KIND:PATH",
+            help="masks, parquet, davis, dhf1k, hollywood2, ucf-sports, ledov or avimos with the root of the set; "
+            "or synthetic with a number of titles.",
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Registered name, path or URI of a model; for each one [default: the shipped]."),
+    ] = None,
+    aggregator: Annotated[
+        list[str] | None,
+        typer.Option("--aggregator", help="mean, ema, max or motion; for each one [default: all]."),
+    ] = None,
+    judge_rate: Annotated[
+        float, typer.Option("--judge-rate", min=0.01, max=240, help="Frames a second at which maps are judged.")
+    ] = 12.0,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Judge so many items only, spread over the set.")
+    ] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Run the models on a GPU; never falls back.")] = False,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Cores that a model uses.")] = 1,
+) -> None:
+    """Hold models and aggregators against masks or gaze, beside a centre prior and a shuffled baseline.
+
+    Clips are sampled and mapped as prepare would do it. Sets of masks give IoU and CC of block grids; sets of gaze CC,
+    NSS, AUC-Judd, SIM and KL; clips flicker too: how much maps change where the truth does not.
+    """
+    from vsal.errors import SettingsError
+    from vsal.evaluate.datasets import open_dataset
+    from vsal.evaluate.saliency import evaluate
+    from vsal.saliency import SaliencySession, load_model
+
+    chosen = list(dict.fromkeys(aggregator or AGGREGATORS))
+    unknown = sorted(set(chosen) - set(AGGREGATORS))
+    if unknown:
+        raise SettingsError(f"--aggregator is one of {', '.join(AGGREGATORS)}, not {', '.join(unknown)}")
+    opened = open_dataset(dataset)
+    models = [load_model(name, accept_licence=run.accept_licence) for name in dict.fromkeys(model or [SHIPPED_MODEL])]
+    if len({loaded.name for loaded in models}) < len(models):
+        raise SettingsError("two models have one name: register them under different ones (vsal models add --name)")
+    sessions = [(m.name, SaliencySession(m.data, device="gpu" if gpu else "cpu", threads=threads)) for m in models]
+    with screen.log.status("reading") as status:
+        result = evaluate(
+            opened,
+            sessions,
+            chosen,
+            settings,
+            judge_rate_hz=judge_rate,
+            limit=limit,
+            on_item=lambda done, total: status.update(f"{done} of {total} items"),
+        )
+    if not result.frames:
+        raise SettingsError(f"no frame of {dataset} has a truth to judge by")
+    document = result.document()
+    document["models"] = {loaded.name: loaded.sha256 for loaded in models}
+    document["settings"] = {
+        "sample_rate": settings.sample_rate,
+        "map_interval": settings.map_interval,
+        "samples_per_map": settings.samples_per_span or settings.samples_per_map,
+        "ema_alpha": settings.alpha,
+        "judge_rate": judge_rate,
+    }
+    screen.document(document)
+    if not screen.as_json:
+        screen.show(_table(result), f"{result.items} items, {result.frames} frames judged, {opened.truth} of {dataset}")
+
+
+def _table(result: Evaluation) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = {"iou": "block IoU", "cc": "CC", "nss": "NSS", "auc_judd": "AUC-Judd", "sim": "SIM", "kl": "KL"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model")
+    table.add_column("aggregator")
+    for column in result.columns:
+        table.add_column(names.get(column, column), justify="right")
+    for row in result.rows:
+        figures = [row.figures[column] for column in result.columns]
+        shown = ["" if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}" for value in figures]
+        table.add_row(escape(row.model), row.aggregator or "", *shown)
+    return table
