@@ -78,7 +78,7 @@ def test_gpus_are_shared_out_and_never_replaced_by_a_cpu(cluster: Cluster) -> No
     quarter = RunSettings(gpu_fraction=0.25)
     assert choose_device(quarter, size) == "gpu"
     assert choose_device(RunSettings(device="cpu"), size) == "cpu"
-    with pytest.raises(SettingsError, match="5 saliency actors of 0.25 GPUs each need 1.25, and the cluster has 1"):
+    with pytest.raises(SettingsError, match=r"5 saliency actors of 0\.25 GPUs each need 1\.25, and the cluster has 1"):
         start_pools(model, RunSettings(gpu_fraction=0.25, saliency_actors=5), size)
     # The GPU is made up: the session must say so rather than run on the CPU.
     with pytest.raises(SettingsError, match=r"CUDA|nvidia-smi|NVIDIA"):

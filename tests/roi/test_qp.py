@@ -54,5 +54,5 @@ def test_saliency_out_of_range_is_refused(bad: np.ndarray) -> None:
 
 @pytest.mark.parametrize("wrong", [{"kind": "cubic"}, {"floor": 0.0}, {"floor": 1.1}, {"limit": 13}, {"offset": -1}])
 def test_mappings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="QP|floor"):
+    with pytest.raises(ValueError, match=r"QP|floor"):
         QpMapping(**wrong)  # type: ignore[arg-type]
