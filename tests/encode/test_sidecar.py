@@ -13,8 +13,8 @@ import pytest
 from tests.encode.test_title import settings_of
 from tests.encode.titles import wandering
 from vsal.encode.rectangles import Rectangle, draw
-from vsal.encode.settings import Codec
-from vsal.encode.sidecar import ExportFormat, ExportSettings, export_title
+from vsal.encode.settings import Codec, ExportFormat
+from vsal.encode.sidecar import ExportSettings, export_title
 from vsal.encode.verify import Verdict, verify_title
 from vsal.manifest import TitleManifest, maps_uri
 

@@ -15,8 +15,8 @@ import pytest
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import write_manifest
 from vsal.encode.proof_picture import proof_picture
-from vsal.encode.settings import Codec, EncodeSettings
-from vsal.encode.sidecar import ExportFormat, export_title
+from vsal.encode.settings import Codec, EncodeSettings, ExportFormat
+from vsal.encode.sidecar import export_title
 from vsal.encode.title import encode_title
 from vsal.encode.verify import TitleProof, Verdict, verify_title
 from vsal.manifest import MapRow, TitleManifest, maps_uri

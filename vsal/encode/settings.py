@@ -20,6 +20,19 @@ class Codec(StrEnum):
     KVAZAAR = "kvazaar"
 
 
+class ExportFormat(StrEnum):
+    """What `vsal export` writes."""
+
+    X264_QPFILE = "x264-qpfile"
+    X265_QPFILE = "x265-qpfile"
+    FFMPEG_FILTER = "ffmpeg-filter"
+    SVTAV1_ROI = "svtav1-roi"
+    KVAZAAR_ROI = "kvazaar-roi"
+    MEDIACODEC_QPMAP = "mediacodec-qpmap"
+    NVENC_QPDELTA = "nvenc-qpdelta"
+    CSV = "csv"
+
+
 class SettingIgnored(SettingsError):
     """Under this setting the encoder would ignore the maps and report success; the text names the remedy."""
 

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
@@ -15,26 +14,13 @@ from vsal import storage
 from vsal.encode.cells import cell_offsets, mapping_of
 from vsal.encode.kvazaar import roi_frames
 from vsal.encode.rectangles import rectangles
-from vsal.encode.settings import DEFAULT_CRF, Codec
+from vsal.encode.settings import DEFAULT_CRF, Codec, ExportFormat
 from vsal.encode.svtav1 import roi_map_lines
 from vsal.manifest import BLOCK_SIZE, MapRow, TitleManifest
 
 INDEX = "index.csv"
 _INDEX_COLUMNS = ("file", "map", "shot", "frame_start", "frame_end", "pts_start_us", "pts_end_us", "cols", "rows")
 _CTU = 32  # NVENC's unit for HEVC
-
-
-class ExportFormat(StrEnum):
-    """What `vsal export` writes."""
-
-    X264_QPFILE = "x264-qpfile"
-    X265_QPFILE = "x265-qpfile"
-    FFMPEG_FILTER = "ffmpeg-filter"
-    SVTAV1_ROI = "svtav1-roi"
-    KVAZAAR_ROI = "kvazaar-roi"
-    MEDIACODEC_QPMAP = "mediacodec-qpmap"
-    NVENC_QPDELTA = "nvenc-qpdelta"
-    CSV = "csv"
 
 
 @dataclass(frozen=True, slots=True)

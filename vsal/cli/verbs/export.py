@@ -8,7 +8,7 @@ import typer
 
 from vsal.cli.options import verb
 from vsal.cli.screen import Screen
-from vsal.encode.sidecar import ExportFormat
+from vsal.encode.settings import ExportFormat
 
 
 def register(app: typer.Typer) -> None:
