@@ -99,7 +99,9 @@ class _Watcher:
             self._thread.join()
 
     def _look(self, root: psutil.Process) -> None:
+        before = _shared_memory()
         while not self._done.wait(0.1):
+            self.object_store_peak = max(self.object_store_peak, _shared_memory() - before)
             try:
                 family = [root, *root.children(recursive=True)]
             except psutil.NoSuchProcess:
@@ -113,8 +115,12 @@ class _Watcher:
                 if kind is None:
                     continue
                 self.peaks[kind] = max(self.peaks.get(kind, 0), memory.rss)
-                if kind == "raylet":  # it holds the object store; what is shared in it are the objects
-                    self.object_store_peak = max(self.object_store_peak, memory.shared)
+
+
+def _shared_memory() -> int:
+    """Bytes that are in use where Ray keeps its object store."""
+    place = os.statvfs("/dev/shm")
+    return (place.f_blocks - place.f_bfree) * place.f_frsize
 
 
 def _kind(line: list[str], root: bool) -> str | None:

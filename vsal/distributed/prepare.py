@@ -97,6 +97,7 @@ def prepare_catalogue(
         with ray_cluster(run, address):
             size = cluster_size()
             check_budget(size, run, window_bytes(job))
+            job = replace(job, workers=int(size.cpus))
             in_flight = min(run.titles_in_flight or int(size.cpus) + 2, len(todo))
             warming = warm_workers(int(size.cpus) + in_flight)
             pools = start_pools(model.data, run, size)

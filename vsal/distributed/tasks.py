@@ -14,7 +14,6 @@ from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 from vsal import manifest
 from vsal.assembly import JoinBroken
 from vsal.distributed.actors import Pools, StaleTitle
-from vsal.distributed.cluster import cluster_size
 from vsal.distributed.outcomes import TitleOutcome
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
@@ -41,6 +40,7 @@ class Job:
     model_sha256: str
     model_input: ModelInput
     shot_model: bytes | None
+    workers: int = 1  # segments that the cluster scans at a time
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -120,7 +120,7 @@ def _prepare(job: Job, pools: Pools, item: WorkItem, attempt_id: str) -> dict[st
     title_id = item.title.title_id
     aggregator = pools.aggregators[hash_of(title_id) % len(pools.aggregators)]
     info = probe(item.title.uri)
-    segments = cut_segments(info, job.run.segment_s, int(cluster_size().cpus))
+    segments = cut_segments(info, job.run.segment_s, job.workers)
     while True:
         try:
             _reraised(
@@ -168,7 +168,7 @@ def _scan_all(
     deaths = 0
     running: dict[Any, tuple[Segment, float]] = {}
     # Enough to keep every CPU busy, few enough that the aggregator holds little of what cannot be joined yet.
-    most = int(cluster_size().cpus) + 1
+    most = job.workers + 1
     limit_s = _time_limit_s(job.run, info, len(segments))
     try:
         while waiting or running:
