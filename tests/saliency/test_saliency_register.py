@@ -88,6 +88,19 @@ def test_without_a_folder_named_models_go_to_the_users_data(
     assert user_folder() == tmp_path / ".local" / "share" / "vsal" / "models"
 
 
+def test_a_user_without_a_home_still_has_the_shipped_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VSAL_MODELS", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_such_user(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", no_such_user)
+    assert load_model().name == "image_saliency_student_v1"
+    monkeypatch.setenv("HOME", "/proc/1/root")  # a folder into which nobody but root is let
+    assert load_model().name == "image_saliency_student_v1"
+
+
 def test_a_name_is_taken_once_and_replaced_when_asked(foreign: Callable[..., str], own_models: Path) -> None:
     first = add_model(foreign(theirs.image_model()), Interface("image"), "MIT")
     other = foreign(theirs.salema_backbone(), "other.onnx")

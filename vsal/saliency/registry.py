@@ -70,15 +70,16 @@ def user_folder() -> Path:
     own = os.environ.get("VSAL_MODELS")
     if own:
         return Path(own)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "vsal" / "models"
+    # In a container a user may have no home, or not be let into it: then there is nothing there, which is no error.
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return Path(data) / "vsal" / "models"
 
 
 def model_folders() -> list[Path]:
     """The folders of models, first one first: the user's, the wheel's, the checkout's; those that exist."""
     package = Path(__file__).resolve().parent.parent
     folders = [user_folder(), package / "_models", package.parent / "model"]
-    return [folder for folder in folders if (folder / REGISTRY).is_file()]
+    return [folder for folder in folders if os.path.isfile(folder / REGISTRY)]
 
 
 def list_models() -> list[Entry]:
