@@ -110,6 +110,7 @@ def test_every_title_has_an_outcome_and_no_trace_is_shown(clip: Path, tmp_path: 
     assert validate(str(out)) == []
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_ids_with_a_nul_stay_inside_the_folder(clip: Path, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog.jsonl"
     catalog.write_text("".join(json.dumps({"uri": str(clip), "title_id": name}) + "\n" for name in ("a\0b", "../x")))
@@ -120,6 +121,7 @@ def test_ids_with_a_nul_stay_inside_the_folder(clip: Path, tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"catalog.jsonl", "out"}
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_the_size_of_the_picture_changes_with_the_maps(tmp_path: Path) -> None:
     size_change(tmp_path / "t.264")
     prepare_catalogue([Title("t", str(tmp_path / "t.264"))], str(tmp_path / "out"), PrepareSettings(), RunSettings())
