@@ -38,6 +38,9 @@ def test_the_top_area_gets_about_the_share_that_was_asked_for(
     settings = settings_of(Codec.X264, budget=budget)
     record = encode_title(str(prepared), "title", settings, str(tmp_path))
     assert record["budget"]["achieved"] == pytest.approx(share, abs=0.03)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsal.encode.title.solve_gain", lambda *_: pytest.fail("it was solved again"))
+        assert encode_title(str(prepared), "title", settings, str(tmp_path))["skipped"]
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         picture = read_picture(str(source))
         again = measure_share(title, picture, settings_of(Codec.X264), budget, record["gain"])

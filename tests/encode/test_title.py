@@ -16,7 +16,7 @@ import pytest
 from tests.encode.titles import SHOT, write_manifest, write_source
 from vsal.encode.chunks import chunk_bounds, encode_chunk
 from vsal.encode.settings import Codec, EncodeSettings
-from vsal.encode.title import encode_title, finish, finished, plan_title
+from vsal.encode.title import encode_title, finish, plan_title, record_of
 from vsal.errors import TitleFailed
 
 PRESETS = {
@@ -81,9 +81,11 @@ def test_a_lost_chunk_alone_is_done_again(prepared: Path, tmp_path: Path) -> Non
     Path(plan.chunks[1].uri).unlink()
     again = [encode_chunk(chunk) for chunk in plan.chunks]
     assert [done.reused for done in again] == [True, False, True]
-    assert not finished(plan)
+    assert record_of(plan) is None
     finish(plan, again)
-    assert finished(plan)
+    assert record_of(plan) is not None
+    assert plan_title(str(prepared), "title", settings, str(tmp_path)).made == record_of(plan)
+    assert plan_title(str(prepared), "title", settings, str(tmp_path), force=True).made is None
 
 
 def test_an_output_is_made_once_and_again_only_when_something_changed(prepared: Path, tmp_path: Path) -> None:

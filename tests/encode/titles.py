@@ -65,7 +65,7 @@ def wandering(rows: int, cols: int, count: int) -> list[np.ndarray]:
 
 
 def write_manifest(
-    out: Path, source: Path | str, change: Callable[[MapRow], MapRow] = lambda row: row, title_id: str = "title"
+    out: Path | str, source: Path | str, change: Callable[[MapRow], MapRow] = lambda row: row, title_id: str = "title"
 ) -> str:
     """A manifest of a source, of shots of 24 frames with a map every 8; returns the title's id."""
     picture = read_picture(str(source))

@@ -6,134 +6,26 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayError, WorkerCrashedError
 
 from vsal import manifest, storage
 from vsal.distributed.cluster import cluster_size, ray_cluster
-from vsal.encode.chunks import ChunkDone, ChunkSpec, encode_chunk
+from vsal.distributed.encode_metrics import EncodeMetrics
+from vsal.distributed.encode_outcomes import EncodeLedger, EncodeOutcome, EncodeProgress, EncodeSummary
+from vsal.distributed.encode_tasks import WorkerKilled, answer_of, chunk_task, join_task, plan_task
+from vsal.distributed.prepare import POLL_S, RETRIED
+from vsal.distributed.tasks import POISON_DEATHS
+from vsal.encode.chunks import ChunkDone
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.title import EncodePlan, check_settings, finish, finished, plan_title
-from vsal.errors import Reason, SettingsError, TitleFailed, VsalError
+from vsal.encode.title import EncodePlan, check_settings
+from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.settings import RunSettings
 
-POISON_DEATHS = 2  # a chunk that has killed so many workers would kill the next
-POLL_S = 0.5
-_RETRIED = {Reason.WORKER_DIED, Reason.WRITE_FAILED}
-
-Status = Literal["done", "skipped", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeOutcome:
-    """How the encode of one title ended."""
-
-    title_id: str
-    status: Status
-    reason: Reason | None = None
-    detail: str = ""
-    path: str = ""  # of the output, relative to DEST
-    frames: int = 0
-    bytes: int = 0
-    chunks: int = 0
-    seconds: float = 0.0  # from plan to published file
-    attempts: int = 1  # of the chunk that took most
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeProgress:
-    """Where a run stands, for whoever draws it."""
-
-    titles: int
-    done: int
-    skipped: int
-    failed: int
-    in_flight: int
-    frames: int
-    elapsed_s: float
-    finished: EncodeOutcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeSummary:
-    """The end of a run."""
-
-    run_id: str
-    dest: str
-    outcomes: Sequence[EncodeOutcome]
-    seconds: float
-    max_failed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def count(self, status: Status) -> int:
-        """Number of titles that ended so."""
-        return sum(outcome.status == status for outcome in self.outcomes)
-
-    @property
-    def exit_code(self) -> int:
-        """0 only if no more titles failed than were allowed to."""
-        return 0 if self.count("failed") <= self.max_failed else 1
-
-    def document(self) -> dict[str, Any]:
-        """The JSON document of the run."""
-        statuses: tuple[Status, ...] = ("done", "skipped", "failed")
-        return {
-            "run_id": self.run_id,
-            "dest": self.dest,
-            "titles": {status: self.count(status) for status in statuses},
-            "frames": sum(outcome.frames for outcome in self.outcomes if outcome.status == "done"),
-            "bytes": sum(outcome.bytes for outcome in self.outcomes if outcome.status == "done"),
-            "seconds": round(self.seconds, 3),
-            "failed": [
-                {"title_id": o.title_id, "reason": str(o.reason), "detail": o.detail, "attempts": o.attempts}
-                for o in self.outcomes
-                if o.status == "failed"
-            ],
-            "outcomes": [asdict(outcome) for outcome in self.outcomes] if len(self.outcomes) <= 1000 else None,
-            "settings": self.settings,
-        }
-
-
-# Failures travel as values: a title's is an outcome, and no more an exception of the run.
-
-
-@ray.remote(num_cpus=1, max_retries=0)
-def _plan_task(
-    out: str, title_id: str, settings: EncodeSettings, dest: str, whole: bool, force: bool
-) -> tuple[EncodePlan, bool] | TitleFailed:
-    try:
-        plan = plan_title(out, title_id, settings, dest, whole)
-        return plan, finished(plan) and not force
-    except TitleFailed as failure:
-        return failure
-    except (VsalError, OSError) as error:
-        return TitleFailed(Reason.UNREADABLE, str(error))
-
-
-@ray.remote(max_retries=0)
-def _chunk_task(spec: ChunkSpec) -> ChunkDone | TitleFailed:
-    try:
-        return encode_chunk(spec)
-    except TitleFailed as failure:
-        return failure
-    except OSError as error:
-        return TitleFailed(Reason.WRITE_FAILED, str(error))
-    except VsalError as error:
-        return TitleFailed(Reason.UNSUPPORTED, str(error))
-
-
-@ray.remote(num_cpus=1, max_retries=0)
-def _finish_task(plan: EncodePlan, done: list[ChunkDone]) -> dict[str, Any] | TitleFailed:
-    try:
-        return finish(plan, done)
-    except TitleFailed as failure:
-        return failure
-    except OSError as error:
-        return TitleFailed(Reason.WRITE_FAILED, str(error))
+OnProgress = Callable[[EncodeProgress], None]
 
 
 def encode_catalogue(
@@ -144,7 +36,7 @@ def encode_catalogue(
     *,
     title_ids: Sequence[str] | None = None,
     address: str | None = None,
-    on_progress: Callable[[EncodeProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> EncodeSummary:
     """Encode every prepared title that is not encoded with these settings yet.
 
@@ -156,6 +48,9 @@ def encode_catalogue(
         title_ids: of the titles; all that are prepared if None.
         address: of the Ray cluster to join; None for this machine.
         on_progress: called about twice a second, and once for each title that ends.
+
+    Returns:
+        The run's summary, which is also written to DEST/runs.
 
     Raises:
         SettingsError: before any work: nothing prepared, output not writable, the encoder not there, or it would ignore
@@ -172,17 +67,29 @@ def encode_catalogue(
         )
     storage.check_writable(dest)
     check_settings(settings)
+    ledger = EncodeLedger(dest, len(wanted), began)
     with ray_cluster(run, address):
-        driver = _Driver(out, dest, settings, run, wanted, began, on_progress)
-        outcomes = driver.work()
-    return EncodeSummary(
+        _Driver(out, dest, settings, run, ledger, on_progress).work(wanted)
+        seconds = time.perf_counter() - began  # without Ray's shutdown
+    summary = EncodeSummary(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         dest=dest,
-        outcomes=[outcomes[title_id] for title_id in wanted],
-        seconds=time.perf_counter() - began,
+        outcomes=ledger.in_order(wanted),
+        seconds=seconds,
         max_failed=run.max_failed,
         settings=settings.to_json(),
     )
+    ledger.write(summary)
+    return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a task is for: the unit of retry."""
+
+    title_id: str
+    kind: Literal["plan", "chunk", "join"]
+    chunk: int = 0
 
 
 @dataclass(slots=True)
@@ -193,12 +100,18 @@ class _Open:
     whole: bool = False
     plan: EncodePlan | None = None
     done: dict[int, ChunkDone] = field(default_factory=dict)
-    attempts: dict[int, int] = field(default_factory=dict)
-    deaths: dict[int, int] = field(default_factory=dict)
+    attempts: dict[_Step, int] = field(default_factory=dict)
+    deaths: dict[_Step, int] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> EncodePlan:
+        """Its plan, where it is known to have one."""
+        assert self.plan is not None
+        return self.plan
 
 
 class _Driver:
-    """The loop over titles and chunks. A chunk is the unit of retry, a title of commit."""
+    """The loop over titles and their steps. A chunk is the unit of retry, a title of commit."""
 
     def __init__(
         self,
@@ -206,142 +119,134 @@ class _Driver:
         dest: str,
         settings: EncodeSettings,
         run: RunSettings,
-        title_ids: Sequence[str],
-        began: float,
-        on_progress: Callable[[EncodeProgress], None] | None,
+        ledger: EncodeLedger,
+        on_progress: OnProgress | None,
     ) -> None:
         self._out, self._dest, self._settings, self._run = out, dest, settings, run
-        self._waiting = deque(title_ids)
-        self._titles, self._began, self._on_progress = len(title_ids), began, on_progress
+        self._ledger, self._on_progress = ledger, on_progress
         self._size = cluster_size()
         self._most = run.titles_in_flight or int(self._size.cpus) + 1
+        self._metrics = EncodeMetrics()
         self._open: dict[str, _Open] = {}
-        self._flying: dict[Any, tuple[str, int | None]] = {}  # task -> title, and chunk; -1 plans, None joins
-        self._outcomes: dict[str, EncodeOutcome] = {}
+        self._flying: dict[Any, _Step] = {}
 
-    def work(self) -> dict[str, EncodeOutcome]:
+    def work(self, title_ids: Sequence[str]) -> None:
         """Run until every title has an outcome."""
+        waiting = deque(title_ids)
         try:
-            while self._waiting or self._open:
-                while self._waiting and len(self._open) < self._most:
-                    title_id = self._waiting.popleft()
+            while waiting or self._open:
+                while waiting and len(self._open) < self._most:
+                    title_id = waiting.popleft()
                     self._open[title_id] = _Open(time.perf_counter())
-                    self._start_plan(title_id)
+                    self._start(_Step(title_id, "plan"))
                 ready, _ = ray.wait(list(self._flying), num_returns=1, timeout=POLL_S)
                 for task in ready:
-                    title_id, chunk = self._flying.pop(task)
-                    self._take(title_id, chunk, _answer(task))
+                    self._take(self._flying.pop(task), answer_of(task))
                 self._show(None)
         except BaseException:
             for task in self._flying:
                 ray.cancel(task, force=True)
             raise
-        return self._outcomes
 
-    def _start_plan(self, title_id: str) -> None:
-        whole, force = self._open[title_id].whole, self._run.force
-        task = _plan_task.remote(self._out, title_id, self._settings, self._dest, whole, force)
-        self._flying[task] = (title_id, -1)
-
-    def _start_chunk(self, title_id: str, plan: EncodePlan, index: int) -> None:
-        # Many chunks run best with one thread each; one chunk alone has a node to itself.
-        cpus = self._settings.threads or (1 if len(plan.chunks) > 1 else int(self._size.cpus_of_largest_node))
-        spec = replace(plan.chunks[index], settings=replace(plan.settings, threads=cpus))
-        self._flying[_chunk_task.options(num_cpus=cpus).remote(spec)] = (title_id, index)
-
-    def _take(self, title_id: str, chunk: int | None, answer: Any) -> None:
-        title = self._open.get(title_id)
-        if title is None:  # it has failed by another of its chunks
-            return
-        if isinstance(answer, TitleFailed):
-            self._failed(title_id, title, chunk, answer)
-        elif chunk == -1:
-            self._planned(title_id, title, *answer)
-        elif chunk is None:
-            self._settle(title_id, self._record(title_id, title, answer))
+    def _start(self, step: _Step) -> None:
+        title = self._open[step.title_id]
+        task: Any
+        if step.kind == "plan":
+            task = plan_task.remote(self._out, step.title_id, self._settings, self._dest, title.whole, self._run.force)
+        elif step.kind == "chunk":
+            plan = title.planned
+            # Many chunks run best with one thread each; one chunk alone has a node to itself.
+            cpus = self._settings.threads or (1 if len(plan.chunks) > 1 else int(self._size.cpus_of_largest_node))
+            spec = replace(plan.chunks[step.chunk], settings=replace(plan.settings, threads=cpus))
+            task = chunk_task.options(num_cpus=cpus).remote(spec)
         else:
-            title.done[chunk] = answer
-            plan = title.plan
-            if plan is not None and len(title.done) == len(plan.chunks):
-                parts = [title.done[index] for index in sorted(title.done)]
-                self._flying[_finish_task.remote(plan, parts)] = (title_id, None)
+            task = join_task.remote(title.planned, [title.done[index] for index in sorted(title.done)])
+        self._flying[task] = step
 
-    def _planned(self, title_id: str, title: _Open, plan: EncodePlan, there: bool) -> None:
+    def _take(self, step: _Step, answer: Any) -> None:
+        title = self._open[step.title_id]
+        if isinstance(answer, TitleFailed):
+            self._failed(step, title, answer)
+        elif step.kind == "plan":
+            self._planned(step.title_id, title, answer)
+        elif step.kind == "chunk":
+            title.done[step.chunk] = answer
+            self._ledger.open_frames[step.title_id] = sum(part.frames for part in title.done.values())
+            if len(title.done) == len(title.planned.chunks):
+                self._start(_Step(step.title_id, "join"))
+        else:
+            seconds = round(time.perf_counter() - title.began, 3)
+            attempts = max(title.attempts.values(), default=1)
+            self._settle(_outcome(step.title_id, "done", answer, seconds, attempts))
+
+    def _planned(self, title_id: str, title: _Open, plan: EncodePlan) -> None:
         title.plan = plan
-        if there:
-            outcome = EncodeOutcome(title_id, "skipped", path=storage.name(plan.dest), chunks=len(plan.chunks))
-            self._settle(title_id, outcome)
+        if plan.made is not None:
+            self._settle(_outcome(title_id, "skipped", plan.made))
             return
         for index in range(len(plan.chunks)):
-            self._start_chunk(title_id, plan, index)
+            self._start(_Step(title_id, "chunk", index))
 
-    def _failed(self, title_id: str, title: _Open, chunk: int | None, failure: TitleFailed) -> None:
-        number = -2 if chunk is None else chunk
-        tried = title.attempts[number] = title.attempts.get(number, 1) + 1
-        if failure.reason is Reason.WORKER_DIED:
-            title.deaths[number] = title.deaths.get(number, 0) + 1
-        poison = title.deaths.get(number, 0) >= POISON_DEATHS
-        if failure.reason in _RETRIED and tried <= self._run.attempts and not poison:
-            if chunk == -1:
-                self._start_plan(title_id)
-            elif chunk is None and title.plan is not None:
-                parts = [title.done[index] for index in sorted(title.done)]
-                self._flying[_finish_task.remote(title.plan, parts)] = (title_id, None)
-            elif chunk is not None and title.plan is not None:
-                self._start_chunk(title_id, title.plan, chunk)
+    def _failed(self, step: _Step, title: _Open, failure: TitleFailed) -> None:
+        attempt = title.attempts.get(step, 1)
+        if isinstance(failure, WorkerKilled):
+            title.deaths[step] = title.deaths.get(step, 0) + 1
+        poison = title.deaths.get(step, 0) >= POISON_DEATHS
+        if failure.reason in RETRIED and attempt < self._run.attempts and not poison:
+            title.attempts[step] = attempt + 1
+            self._start(step)
             return
-        if failure.reason is Reason.DECODE_ERROR and title.plan and len(title.plan.chunks) > 1 and not title.whole:
-            # The source cannot be entered at a shot; from its beginning it can.
-            self._open[title_id] = _Open(title.began, whole=True)
-            self._flying = {task: place for task, place in self._flying.items() if place[0] != title_id}
-            self._start_plan(title_id)
+        chunked = title.plan is not None and len(title.plan.chunks) > 1
+        if failure.reason is Reason.DECODE_ERROR and chunked:
+            # The source cannot be entered at a shot, or its chunks do not join; from its beginning it has no joins.
+            self._forget(step.title_id)
+            self._open[step.title_id] = _Open(title.began, whole=True)
+            self._start(_Step(step.title_id, "plan"))
             return
-        detail = f"poison: {failure.detail}" if poison else failure.detail
-        seconds = time.perf_counter() - title.began
-        self._settle(
-            title_id,
-            EncodeOutcome(title_id, "failed", failure.reason, detail, seconds=seconds, attempts=tried - 1),
-        )
+        detail = _poisoned(step, title) if poison else failure.detail
+        seconds = round(time.perf_counter() - title.began, 3)
+        self._settle(EncodeOutcome(step.title_id, "failed", failure.reason, detail, seconds=seconds, attempts=attempt))
 
-    def _record(self, title_id: str, title: _Open, record: dict[str, Any]) -> EncodeOutcome:
-        return EncodeOutcome(
-            title_id,
-            "done",
-            path=record["output"],
-            frames=record["frames"],
-            bytes=record["bytes"],
-            chunks=len(record["chunks"]),
-            seconds=round(time.perf_counter() - title.began, 3),
-            attempts=max(title.attempts.values(), default=1),
-        )
+    def _forget(self, title_id: str) -> None:
+        """Stops what still runs of a title."""
+        for task in [task for task, step in self._flying.items() if step.title_id == title_id]:
+            del self._flying[task]
+            ray.cancel(task, force=True)
 
-    def _settle(self, title_id: str, outcome: EncodeOutcome) -> None:
-        self._outcomes[title_id] = outcome
-        del self._open[title_id]
+    def _settle(self, outcome: EncodeOutcome) -> None:
+        self._forget(outcome.title_id)
+        self._ledger.settle(outcome)
+        self._metrics.ended(outcome)
+        del self._open[outcome.title_id]
         self._show(outcome)
 
     def _show(self, ended: EncodeOutcome | None) -> None:
-        if self._on_progress is None:
-            return
-        count = dict.fromkeys(("done", "skipped", "failed"), 0)
-        for outcome in self._outcomes.values():
-            count[outcome.status] += 1
-        frames = sum(outcome.frames for outcome in self._outcomes.values())
-        frames += sum(part.frames for title in self._open.values() for part in title.done.values())
-        elapsed_s = time.perf_counter() - self._began
-        self._on_progress(
-            EncodeProgress(
-                self._titles, **count, in_flight=len(self._open), frames=frames, elapsed_s=elapsed_s, finished=ended
-            )
-        )
+        self._metrics.in_flight(len(self._open))
+        if self._on_progress is not None:
+            self._on_progress(self._ledger.progress(len(self._open), ended))
 
 
-def _answer(task: Any) -> Any:
-    """What a task returned; its worker's death as the failure that it is."""
-    try:
-        return ray.get(task)
-    except WorkerCrashedError:
-        return TitleFailed(Reason.WORKER_DIED, "the worker that encoded it died")
-    except RayError as error:
-        cause = getattr(error, "cause", None)
-        return TitleFailed(Reason.WORKER_DIED, f"{type(cause or error).__name__}: {str(cause or error)[:300]}")
+def _outcome(
+    title_id: str, status: Literal["done", "skipped"], record: dict[str, Any], seconds: float = 0.0, attempts: int = 1
+) -> EncodeOutcome:
+    """Of a title whose output is there, from the record beside it."""
+    return EncodeOutcome(
+        title_id,
+        status,
+        path=record["output"],
+        frames=record["frames"],
+        bytes=record["bytes"],
+        chunks=len(record["chunks"]),
+        seconds=seconds,
+        attempts=attempts,
+        bit_share=(record["budget"] or {}).get("achieved"),
+    )
+
+
+def _poisoned(step: _Step, title: _Open) -> str:
+    what = {"plan": "planning it", "join": "joining its chunks"}.get(step.kind)
+    if what is None:
+        chunk = title.planned.chunks[step.chunk]
+        number, count = step.chunk, len(title.planned.chunks)
+        what = f"chunk {number} of {count}, frames {chunk.frame_start} to {chunk.frame_end - 1},"
+    return f"poison: {what} killed {title.deaths[step]} workers; look at its memory use, or at the source"

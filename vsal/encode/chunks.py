@@ -89,7 +89,7 @@ def cut_chunks(
     bounds = [0, title.frames]
     if not whole and _wants_chunks(title, picture, settings):
         bounds = chunk_bounds([start for _, start, _ in title.shots()], title.frames, _chunk_frames(picture, settings))
-    key = _key(title, picture, settings, gain)
+    key = key_of(title, picture, settings, gain)
     mapping = mapping_of(title.settings)
     return [
         ChunkSpec(
@@ -128,7 +128,7 @@ def _wants_chunks(title: TitleManifest, picture: Picture, settings: EncodeSettin
     return bool(settings.chunked) or title.frames > 2 * _chunk_frames(picture, settings)
 
 
-def _key(title: TitleManifest, picture: Picture, settings: EncodeSettings, gain: float | None) -> str:
+def key_of(title: TitleManifest, picture: Picture, settings: EncodeSettings, gain: float | None = None) -> str:
     """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
     shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
     facts = json.dumps([title.fingerprint, shaping, str(picture), gain], sort_keys=True)
@@ -177,6 +177,10 @@ def _encode(spec: ChunkSpec, maps: Iterable[MapRow] | None, path: str, on_frame:
 
 def _publish_times(spec: ChunkSpec, times: list[int]) -> None:
     local = storage.staging_file(spec.times_uri)
-    with open(local, "wb") as file:
-        np.save(file, np.array(times, dtype=np.int64))
-    storage.publish(local, spec.times_uri)
+    try:
+        with open(local, "wb") as file:
+            np.save(file, np.array(times, dtype=np.int64))
+        storage.publish(local, spec.times_uri)
+    except BaseException:
+        storage.discard(local)
+        raise

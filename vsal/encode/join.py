@@ -19,6 +19,10 @@ from vsal.video.container import open_container
 Times = NDArray[np.int64]
 
 
+class ChunksDoNotJoin(TitleFailed):
+    """Chunks do not hold the frames that they should, or overlap; in one piece the title has no joins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """Timestamps of a title's packets in decoding order, in the source's time base.
@@ -43,7 +47,7 @@ def timeline(chunks: Sequence[ChunkSpec], last_duration: int, shift: int = 0) ->
     chunks join without a gap whatever the encoder does to times, and a variable frame rate stays as it was.
 
     Raises:
-        TitleFailed: a chunk is missing frames, or chunks overlap.
+        ChunksDoNotJoin: a chunk is missing frames, or chunks overlap.
     """
     ordered, bounds = [], [0]
     for chunk in chunks:
@@ -51,8 +55,8 @@ def timeline(chunks: Sequence[ChunkSpec], last_duration: int, shift: int = 0) ->
             shown: Times = np.load(file) - shift
         ranks = _coding_ranks(chunk)
         if len(ranks) != len(shown):
-            raise TitleFailed(
-                Reason.WRITE_FAILED,
+            raise ChunksDoNotJoin(
+                Reason.DECODE_ERROR,
                 f"{chunk.uri}, chunk {chunk.index} of {chunk.picture.info.uri}: {len(ranks)} of {len(shown)} frames",
             )
         ordered.append(shown[ranks])
@@ -60,7 +64,7 @@ def timeline(chunks: Sequence[ChunkSpec], last_duration: int, shift: int = 0) ->
     pts = np.concatenate(ordered)
     rising = np.sort(pts)
     if len(rising) > 1 and int(np.diff(rising).min()) < 1:
-        raise TitleFailed(Reason.WRITE_FAILED, f"chunks of {chunks[0].picture.info.uri} overlap in time")
+        raise ChunksDoNotJoin(Reason.DECODE_ERROR, f"chunks of {chunks[0].picture.info.uri} overlap in time")
     spans = np.append(np.diff(rising), max(1, last_duration))
     return Timeline(pts, _decode_times(pts, rising), spans[np.searchsorted(rising, pts)], bounds)
 

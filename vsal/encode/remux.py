@@ -132,13 +132,14 @@ def _say_aspect(path: str, ending: str, display_aspect: Fraction) -> None:
     Raises:
         TitleFailed: there is no ffmpeg, or it fails.
     """
-    changed = f"{path}.aspect"
+    changed = storage.staging_file(path)
     command = [find_ffmpeg(), "-v", "error", "-i", path, "-map", "0", "-c", "copy", "-copyts", "-copy_unknown"]
     command += ["-aspect:v:0", f"{display_aspect.numerator}:{display_aspect.denominator}", "-f", _FORMATS[ending]]
     done = subprocess.run([*command, "-y", changed], capture_output=True, text=True, check=False)
     if done.returncode != 0:
+        storage.discard(changed)
         raise TitleFailed(Reason.WRITE_FAILED, f"ffmpeg does not write the aspect ratio: {done.stderr.strip()[-300:]}")
-    os.replace(changed, path)
+    storage.publish(changed, path)
 
 
 def _shift_s(source: InputContainer, kind: str) -> Fraction:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import vsal
 from vsal import storage
 from vsal.encode.av_encoder import AV_NAMES, encoder_format
-from vsal.encode.chunks import ChunkDone, ChunkSpec, cut_chunks, encode_chunk
+from vsal.encode.budget import Solved, solve_gain
+from vsal.encode.chunks import ChunkDone, ChunkSpec, cut_chunks, encode_chunk, key_of
+from vsal.encode.join import ChunksDoNotJoin
 from vsal.encode.kvazaar import check_kvazaar
 from vsal.encode.picture import Picture, read_picture
 from vsal.encode.programs import find_kvazaar_ffmpeg, find_svtav1
@@ -34,7 +38,10 @@ class EncodePlan:
         dest: the finished file.
         record: beside it, what it was made of; its presence with the right key is what resume reads.
         last_duration: of the last frame, in the source's time base.
-        key: of everything that the output depends on.
+        key: of everything that was asked for; how the title is cut in the end is no part of it.
+        folder: of the chunks, until they are joined.
+        solved: the strength of the maps, where a share of the bits was asked for.
+        made: the record of the output, where it is there already and is to stay.
     """
 
     title_id: str
@@ -46,8 +53,9 @@ class EncodePlan:
     container: str
     last_duration: int
     key: str
-    gain: float | None = None
-    budget: dict[str, float] | None = None
+    folder: str
+    solved: Solved | None = None
+    made: dict[str, Any] | None = None
 
 
 def check_settings(settings: EncodeSettings) -> None:
@@ -64,7 +72,9 @@ def check_settings(settings: EncodeSettings) -> None:
     refuse_ignored(settings)
 
 
-def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, whole: bool = False) -> EncodePlan:
+def plan_title(
+    out: str, title_id: str, settings: EncodeSettings, dest: str, whole: bool = False, force: bool = False
+) -> EncodePlan:
     """Look at one title's manifest and source and say how it will be encoded.
 
     Args:
@@ -73,6 +83,7 @@ def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, who
         settings: of the encode.
         dest: folder of the finished files.
         whole: encode it in one piece whatever the settings say.
+        force: encode it again where it is there already.
 
     Raises:
         TitleFailed: source and manifest do not fit each other, or the encoder does not take the source.
@@ -82,21 +93,12 @@ def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, who
         check_fit(title, picture)
         refuse_interlaced(settings, picture)
         _check_format(settings, picture)
-        gain: float | None = None
-        budget: dict[str, float] | None = None
-        if settings.budget is not None and settings.roi:
-            from vsal.encode.budget import solve_gain
-
-            solved = solve_gain(title, picture, settings)
-            gain, budget = solved.gain, asdict(solved)
         folder = storage.join(dest, CHUNKS_FOLDER, title_id)
-        chunks = cut_chunks(title, picture, settings, folder, gain, whole)
+        chunks = cut_chunks(title, picture, settings, folder)
         container = choose_container(picture, settings)
         last = title.map_at(title.frames - 1)
         rest = last.frame_end - 1 - last.frame_start
-        last_duration = last.pts_end - last.pts_start if rest == 0 else picture.info.frame_duration
-        key = f"{chunks[0].key}-{container}-{len(chunks)}"
-        return EncodePlan(
+        plan = EncodePlan(
             title_id,
             picture,
             settings,
@@ -104,11 +106,28 @@ def plan_title(out: str, title_id: str, settings: EncodeSettings, dest: str, who
             dest=storage.join(dest, f"{title_id}.{container}"),
             record=storage.join(dest, f"{title_id}.encode.json"),
             container=container,
-            last_duration=last_duration,
-            key=key,
-            gain=gain,
-            budget=budget,
+            last_duration=last.pts_end - last.pts_start if rest == 0 else picture.info.frame_duration,
+            key=f"{key_of(title, picture, settings)}-{container}-{len(chunks)}",
+            folder=folder,
         )
+        made = None if force else record_of(plan)
+        if made is not None:
+            return replace(plan, made=made)
+        solved = _solved(title, plan) if settings.budget is not None and settings.roi else None
+        if solved is not None or whole:
+            gain = None if solved is None else solved.gain
+            chunks = cut_chunks(title, picture, settings, folder, gain, whole)
+        return replace(plan, chunks=tuple(chunks), solved=solved)
+
+
+def _solved(title: TitleManifest, plan: EncodePlan) -> Solved:
+    """The strength that a share of the bits asks for; found once, so that an interrupted encode goes on with it."""
+    kept = storage.join(plan.folder, f"{plan.key}.budget.json")
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+        return Solved(**json.loads(storage.read_bytes(kept)))
+    solved = solve_gain(title, plan.picture, plan.settings)
+    storage.write_bytes(kept, json.dumps(asdict(solved)).encode())
+    return solved
 
 
 def check_fit(title: TitleManifest, picture: Picture) -> None:
@@ -148,13 +167,13 @@ def _check_format(settings: EncodeSettings, picture: Picture) -> None:
         check_kvazaar(settings, picture)
 
 
-def finished(plan: EncodePlan) -> bool:
-    """Whether the output is there already, made by the very same settings from the very same maps."""
+def record_of(plan: EncodePlan) -> dict[str, Any] | None:
+    """The record of the output, if it is there, made by the very same settings from the very same maps."""
     try:
-        record = json.loads(storage.read_bytes(plan.record))
+        record: dict[str, Any] = json.loads(storage.read_bytes(plan.record))
     except (FileNotFoundError, ValueError):
-        return False
-    return bool(record.get("key") == plan.key) and storage.exists(plan.dest)
+        return None
+    return record if record.get("key") == plan.key and storage.exists(plan.dest) else None
 
 
 def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
@@ -164,13 +183,17 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
         The record.
 
     Raises:
-        TitleFailed: the chunks do not join.
+        TitleFailed: the chunks do not join; they are removed, since nobody knows which of them is wrong.
     """
     chunks = list(plan.chunks)
     local = storage.staging_file(plan.dest)
     try:
         kept = assemble(plan.picture, chunks, plan.last_duration, plan.container, local)
         storage.publish(local, plan.dest)
+    except ChunksDoNotJoin:
+        storage.discard(local)
+        _clear(plan.folder)
+        raise
     except BaseException:
         storage.discard(local)
         raise
@@ -185,19 +208,29 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
         "video_bytes": sum(chunk.size for chunk in results),
         "frames": sum(chunk.frames for chunk in results),
         "chunks": [[chunk.frame_start, chunk.frame_end] for chunk in chunks],
+        "reused": sum(chunk.reused for chunk in results),
         "encode_seconds": round(sum(chunk.seconds for chunk in results), 3),
         "settings": plan.settings.to_json(),
-        "gain": plan.gain,
-        "budget": plan.budget,
+        "gain": None if plan.solved is None else plan.solved.gain,
+        "budget": None if plan.solved is None else asdict(plan.solved),
         "streams": list(kept.streams),
         "left_out": list(kept.left_out),
     }
     storage.write_bytes(plan.record, json.dumps(record, indent=1).encode())
-    for chunk in chunks:
-        for uri in (chunk.uri, chunk.times_uri):
-            if storage.exists(uri):
-                storage.remove(uri)
+    _clear(plan.folder)
     return record
+
+
+def _clear(folder: str) -> None:
+    """Remove a title's chunks, and what killed writers left of others."""
+    for info in storage.list_files(folder):
+        storage.remove(info.uri)
+    storage.sweep(folder)
+    local = storage.local_path(folder)
+    if local is not None:
+        with contextlib.suppress(OSError):  # something else lies there
+            os.rmdir(local)
+            os.rmdir(os.path.dirname(local))
 
 
 def encode_title(
@@ -218,10 +251,9 @@ def encode_title(
         SettingsError: the encoder does not take the settings.
     """
     begun = time.monotonic()
-    plan = plan_title(out, title_id, settings, dest)
-    if not force and finished(plan):
-        found: dict[str, Any] = json.loads(storage.read_bytes(plan.record))
-        return found | {"skipped": True}
+    plan = plan_title(out, title_id, settings, dest, force=force)
+    if plan.made is not None:
+        return plan.made | {"skipped": True}
     done: list[ChunkDone] = []
     for chunk in plan.chunks:
         before = sum(part.frames for part in done)

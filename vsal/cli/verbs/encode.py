@@ -59,7 +59,8 @@ def encode(
     """
     from rich.markup import escape
 
-    from vsal.distributed.encode import EncodeProgress, encode_catalogue
+    from vsal.distributed.encode import encode_catalogue
+    from vsal.distributed.encode_outcomes import EncodeProgress
 
     settings = EncodeSettings(
         codec,
@@ -88,6 +89,9 @@ def encode(
     done, skipped, failed = (summary.count(status) for status in ("done", "skipped", "failed"))
     screen.show(f"[bold]{done} encoded[/], {skipped} already there, {failed} failed, in {summary.seconds:.1f} s")
     for outcome in summary.outcomes:
+        if outcome.bit_share is not None:
+            share = f"{top_area} of the picture gets {outcome.bit_share:.1%} of the bits"
+            screen.show(f"{escape(outcome.title_id)}: {share}")
         if outcome.status == "failed":
             screen.show(f"[red]failed[/]  {escape(outcome.title_id)}  {outcome.reason}: {escape(outcome.detail)}")
     if codec is Codec.VP9 and roi:

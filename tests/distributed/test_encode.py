@@ -1,0 +1,117 @@
+"""Encodes as Ray tasks: outcomes, summary, metrics, resume, one bad title among good ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.encode.test_title import settings_of, times_of
+from tests.encode.titles import write_manifest, write_source
+from vsal.distributed import encode as driver
+from vsal.distributed.encode import encode_catalogue
+from vsal.distributed.encode_metrics import EncodeMetrics
+from vsal.distributed.encode_outcomes import EncodeOutcome, EncodeProgress, EncodeSummary
+from vsal.encode.settings import Budget, Codec, EncodeSettings, SettingIgnored
+from vsal.errors import Reason, SettingsError
+from vsal.settings import RunSettings
+
+SETTINGS = settings_of(Codec.X264, chunked=True, chunk_s=1.0)
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """OUT with a good title, and one whose source is gone."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    good, gone = write_source(folder / "good.mp4"), write_source(folder / "gone.mp4", 24)
+    for title_id, source in (("good", good), ("gone", gone)):
+        write_manifest(folder / "out", source, title_id=title_id)
+    gone.unlink()
+    return folder / "out", good, folder / "dest"
+
+
+@pytest.fixture(scope="module")
+def counted() -> list[EncodeOutcome]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[EncodeProgress]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def summary(
+    catalogue: tuple[Path, Path, Path], counted: list[EncodeOutcome], seen: list[EncodeProgress], local_ray: None
+) -> Iterator[EncodeSummary]:
+    class Counting(EncodeMetrics):
+        def ended(self, outcome: EncodeOutcome) -> None:
+            super().ended(outcome)
+            counted.append(outcome)
+
+    out, _, dest = catalogue
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "EncodeMetrics", Counting)
+        yield encode_catalogue(str(out), str(dest), SETTINGS, RunSettings(), on_progress=seen.append)
+
+
+def test_a_bad_title_does_not_stop_the_others(summary: EncodeSummary, catalogue: tuple[Path, Path, Path]) -> None:
+    _, good, dest = catalogue
+    by_id = {outcome.title_id: outcome for outcome in summary.outcomes}
+    assert by_id["good"].status == "done"
+    assert by_id["good"].chunks == 3
+    assert by_id["gone"].reason is Reason.SOURCE_NOT_FOUND
+    assert summary.exit_code == 1
+    assert times_of(dest / by_id["good"].path) == times_of(good)
+
+
+def test_the_run_is_summed_up_beside_the_encodes(summary: EncodeSummary, catalogue: tuple[Path, Path, Path]) -> None:
+    dest = catalogue[2]
+    written = json.loads((dest / "runs" / f"{summary.run_id}.json").read_text())
+    assert written == json.loads(json.dumps(summary.document()))
+    assert written["titles"] == {"done": 1, "skipped": 0, "failed": 1}
+    assert (written["frames"], written["bytes"]) == (72, (dest / "good.mp4").stat().st_size)
+    assert [title["title_id"] for title in written["failed"]] == ["gone"]
+    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "runs"]
+
+
+def test_every_title_is_counted_once(
+    summary: EncodeSummary, counted: list[EncodeOutcome], seen: list[EncodeProgress]
+) -> None:
+    assert sorted(counted, key=lambda outcome: outcome.title_id) == list(summary.outcomes)
+    assert [progress.finished for progress in seen if progress.finished] == counted
+    frames = [progress.frames for progress in seen]
+    assert frames == sorted(frames)
+    assert frames[-1] == 72
+
+
+def test_a_second_run_finds_it_done(summary: EncodeSummary, catalogue: tuple[Path, Path, Path]) -> None:
+    out, _, dest = catalogue
+    again = encode_catalogue(str(out), str(dest), SETTINGS, RunSettings(), title_ids=["good"])
+    assert [(outcome.status, outcome.frames) for outcome in again.outcomes] == [("skipped", 72)]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_share_of_the_bits_is_solved_once_and_reported_each_time(
+    catalogue: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    out, _, _ = catalogue
+    settings = settings_of(Codec.X264, budget=Budget(0.25, 0.5))
+    shares = []
+    for status in ("done", "skipped"):
+        run = encode_catalogue(str(out), str(tmp_path), settings, RunSettings(), title_ids=["good"])
+        assert run.count(status) == 1
+        shares.append(run.outcomes[0].bit_share)
+    assert shares[0] == shares[1] == pytest.approx(0.5, abs=0.03)
+
+
+def test_ignored_maps_stop_the_run_before_any_work(catalogue: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    out, _, _ = catalogue
+    ignored = EncodeSettings(Codec.X264, encoder_options={"qp": "20"})
+    with pytest.raises(SettingIgnored):
+        encode_catalogue(str(out), str(tmp_path), ignored, RunSettings())
+    with pytest.raises(SettingsError, match="nobody"):
+        encode_catalogue(str(out), str(tmp_path), EncodeSettings(Codec.X264), RunSettings(), title_ids=["nobody"])
+    assert list(tmp_path.iterdir()) == []
