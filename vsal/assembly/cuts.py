@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ def make_cut_decider(settings: PrepareSettings, shot_model: bytes | None) -> Cut
     return TransNetCuts(predict, logits=logits)
 
 
+@lru_cache(maxsize=2)
 def cut_model(data: bytes) -> tuple[Predict, bool]:
     """A TransNetV2 graph as a function: uint8 or float32 [1, 100, 27, 48, 3] RGB 0..255 to one value a frame.
 

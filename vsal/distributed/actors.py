@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ import ray
 
 import vsal
 from vsal.distributed.cluster import ClusterSize
+from vsal.distributed.job import JobBox, unboxed
 from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.settings import RunSettings
 
@@ -27,7 +29,9 @@ MODEL_ATTEMPTS = 3  # of one window, while Ray restarts a saliency actor that di
 
 if TYPE_CHECKING:
     from vsal.distributed.open_title import OpenTitle
+    from vsal.planning import WorkItem
     from vsal.saliency.session import SaliencySession
+    from vsal.video.probe import VideoInfo
 
 
 class StaleTitle(RuntimeError):
@@ -135,18 +139,20 @@ class _Aggregator:
         """Answers once the actor is up."""
         return ActorReport(vsal.__version__, _node_id())
 
-    def begin(self, attempt_id: str, title_id: str, **facts: Any) -> None:
+    def begin(self, box: JobBox, attempt_id: str, item: WorkItem, info: VideoInfo, segments: int) -> None:
         """Opens a title; an earlier attempt at it is given up.
 
         Args:
+            box: the job.
             attempt_id: names this attempt in all further calls.
-            title_id: of the title.
-            facts: what `OpenTitle` takes.
+            item: the title.
+            info: what the probe found.
+            segments: how many segments the title was cut into.
         """
         for other, title in list(self._open.items()):
-            if title.title_id == title_id:
+            if title.title_id == item.title.title_id:
                 self.abandon(other)
-        self._open[attempt_id] = self._make(title_id=title_id, **facts)
+        self._open[attempt_id] = self._make(unboxed(box), item, info, segments)
 
     def add(self, attempt_id: str, chunk: Any, masks: npt.NDArray[np.float16] | None) -> int:
         """Takes in a chunk of a scan with its masks; answering is the acknowledgement.
@@ -198,6 +204,10 @@ class Pools:
     aggregators: tuple[Any, ...]
     device: SessionDevice
     model: list[Any]
+
+    def aggregator_of(self, title_id: str) -> Any:
+        """The aggregator that a title is dealt to, the same in every process."""
+        return self.aggregators[zlib.crc32(title_id.encode()) % len(self.aggregators)]
 
     def saliency_near(self, node_id: str) -> list[Any]:
         """The sessions on that node, or all where it has none: pixels stay on their node."""

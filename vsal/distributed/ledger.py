@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from vsal import manifest, storage
@@ -27,11 +28,19 @@ class Ledger:
         self._outcomes: dict[str, TitleOutcome] = {}
         self._records = {record.title_id: record for record in read_titles(out) or []}
         self.open_frames: dict[str, int] = {}
+        self._ended: Counter[str] = Counter()
+        self._frames = 0  # of titles that are done
+        self._video_s = 0.0
 
     def settle(self, outcome: TitleOutcome) -> None:
-        """Notes how a title ended."""
+        """Notes how a title ended; each ends once."""
         self._outcomes[outcome.title_id] = outcome
         self.open_frames.pop(outcome.title_id, None)
+        # Running sums: what is shown of a run must not take longer the more titles it has.
+        self._ended[outcome.status] += 1
+        if outcome.status == "done":
+            self._frames += outcome.frames
+            self._video_s += outcome.duration_s
 
     def settle_known(self, items: Sequence[WorkItem], force: bool) -> None:
         """Notes the titles that need no work: those that are committed, and those that cannot be looked at."""
@@ -65,24 +74,20 @@ class Ledger:
 
     def progress(self, in_flight: int, finished: TitleOutcome | None) -> Progress:
         """Where the run stands now."""
-        outcomes = self._outcomes.values()
-        done = [outcome for outcome in outcomes if outcome.status == "done"]
-        skipped = sum(outcome.status == "skipped" for outcome in outcomes)
-        frames = sum(outcome.frames for outcome in done)
-        video_s = sum(outcome.duration_s for outcome in done)
+        done, skipped, failed = (self._ended[status] for status in ("done", "skipped", "failed"))
         elapsed_s = time.perf_counter() - self._began
-        worked = len(outcomes) - skipped
-        left = self._titles - len(outcomes)
+        worked = done + failed
+        left = self._titles - worked - skipped
         open_frames = sum(self.open_frames.values())
-        per_frame_s = video_s / frames if frames else 1 / 25
+        per_frame_s = self._video_s / self._frames if self._frames else 1 / 25
         return Progress(
             titles=self._titles,
-            done=len(done),
+            done=done,
             skipped=skipped,
-            failed=worked - len(done),
+            failed=failed,
             in_flight=in_flight,
-            frames=frames + open_frames,
-            video_s=video_s + open_frames * per_frame_s,
+            frames=self._frames + open_frames,
+            video_s=self._video_s + open_frames * per_frame_s,
             elapsed_s=elapsed_s,
             eta_s=elapsed_s / worked * left if worked else None,
             finished=finished,

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from vsal import manifest, storage
 from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
+from vsal.distributed.job import Job
 from vsal.errors import Reason, TitleFailed
-from vsal.settings import PrepareSettings
+from vsal.planning import WorkItem
 from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk
 
@@ -23,31 +24,22 @@ class OpenTitle:
     Rows go to a staging file as they become final; `commit` gives it its name.
 
     Args:
-        title_id: of the title.
-        out: root of the manifest.
+        job: the run.
+        item: the title.
         info: what the probe found.
         segments: how many segments the title was cut into.
-        settings: what shapes the maps.
-        shot_model: bytes of the cut model, for the detector that needs one.
-        metadata: file metadata known before the scan.
     """
 
-    def __init__(
-        self,
-        *,
-        title_id: str,
-        out: str,
-        info: VideoInfo,
-        segments: int,
-        settings: PrepareSettings,
-        shot_model: bytes | None,
-        metadata: Mapping[str, str],
-    ) -> None:
-        self.title_id = title_id
+    def __init__(self, job: Job, item: WorkItem, info: VideoInfo, segments: int) -> None:
+        self.title_id = item.title.title_id
         self.frames_received = 0
-        decider = make_cut_decider(settings, shot_model)
-        self._assembly = TitleAssembly(title_id, info, segments, settings, decider)
-        self._target = manifest.maps_uri(out, title_id)
+        decider = make_cut_decider(job.settings, job.shot_model)
+        self._assembly = TitleAssembly(self.title_id, info, segments, job.settings, decider)
+        self._target = manifest.maps_uri(job.out, self.title_id)
+        assert item.source is not None  # a title without a source never becomes a task
+        metadata = manifest.file_metadata(
+            item.source, job.model_name, job.model_sha256, job.settings.shaping(), video=info.to_json()
+        )
         try:
             self._staging = storage.staging_file(self._target)
             self._writer = manifest.ManifestWriter(self._staging, metadata)

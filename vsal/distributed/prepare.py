@@ -16,15 +16,15 @@ from ray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
 from vsal import storage
 from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
-from vsal.distributed.actors import Pools, start_pools
+from vsal.distributed.actors import start_pools
 from vsal.distributed.cluster import check_budget, cluster_size, ray_cluster
+from vsal.distributed.job import Job, boxed
 from vsal.distributed.ledger import Ledger
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
 from vsal.distributed.tasks import (
     POISON_DEATHS,
     STALL_S,
-    Job,
     attempt_id_of,
     prepare_title,
     title_of,
@@ -78,16 +78,8 @@ def prepare_catalogue(
     model = load_model(settings.model, accept_licence=run.accept_licence)
     shot_model = storage.read_bytes(settings.shot_model) if settings.shot_model else None
     settings = settings.pinned(shot_model)
-    job = Job(
-        out=out,
-        settings=settings,
-        run=run,
-        model_name=model.name,
-        model_sha256=model.sha256,
-        model_input=require_any_order(read_contract(model.data)),
-        shot_model=shot_model,
-    )
-    make_cut_decider(settings, job.shot_model)  # a cut model that does not load stops the run here
+    model_input = require_any_order(read_contract(model.data))
+    make_cut_decider(settings, shot_model)  # a cut model that does not load stops the run here
     items = work_list(titles, out, settings, model.sha256)
     ledger = Ledger(out, len(titles), began)
     ledger.settle_known(items, force=run.force)
@@ -96,14 +88,14 @@ def prepare_catalogue(
     if todo:
         with ray_cluster(run, address):
             size = cluster_size()
-            check_budget(size, run, window_bytes(job))
-            job = replace(job, workers=int(size.cpus))
+            check_budget(size, run, window_bytes(settings, model_input))
             in_flight = min(run.titles_in_flight or int(size.cpus) + 2, len(todo))
             warming = warm_workers(int(size.cpus) + in_flight)
             pools = start_pools(model.data, run, size)
             ray.get(warming)
             startup_s = time.perf_counter() - began
-            _Driver(job, pools, ledger, in_flight, on_progress).work(todo)
+            job = Job(out, settings, run, model.name, model.sha256, model_input, shot_model, int(size.cpus), pools)
+            _Driver(job, ledger, in_flight, on_progress).work(todo)
             seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = RunSummary(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
@@ -121,11 +113,10 @@ def prepare_catalogue(
 class _Driver:
     """The loop over titles: at most `in_flight` at once, each tried at most `run.attempts` times."""
 
-    def __init__(self, job: Job, pools: Pools, ledger: Ledger, in_flight: int, on_progress: OnProgress | None) -> None:
-        self._job_ref = ray.put(job)
-        self._pools_ref = ray.put(pools)
+    def __init__(self, job: Job, ledger: Ledger, in_flight: int, on_progress: OnProgress | None) -> None:
+        self._box = boxed(job)
         self._run = job.run
-        self._pools = pools
+        self._pools = job.pools
         self._ledger = ledger
         self._most = in_flight
         self._on_progress = on_progress
@@ -142,7 +133,7 @@ class _Driver:
             while again or flying:
                 while again and len(flying) < self._most:
                     item, attempt = again.popleft()
-                    task = prepare_title.remote(self._job_ref, self._pools_ref, item, attempt)
+                    task = prepare_title.remote(self._box, item, attempt)
                     flying[task] = (item, attempt, time.monotonic())
                 ready, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_S)
                 for task in ready:

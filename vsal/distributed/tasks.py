@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
-from vsal import manifest
 from vsal.assembly import JoinBroken
-from vsal.distributed.actors import Pools, StaleTitle
+from vsal.distributed.actors import StaleTitle
+from vsal.distributed.job import JobBox, unboxed
 from vsal.distributed.outcomes import TitleOutcome
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
@@ -27,20 +27,6 @@ from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
 STALL_S = 300.0
 STALL_PER_VIDEO_S = 20.0
 POISON_DEATHS = 2  # a title that has killed so many workers would kill the next
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What every title of a run shares."""
-
-    out: str
-    settings: PrepareSettings
-    run: RunSettings
-    model_name: str
-    model_sha256: str
-    model_input: ModelInput
-    shot_model: bytes | None
-    workers: int = 1  # segments that the cluster scans at a time
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -63,20 +49,22 @@ def scan_settings(settings: PrepareSettings, model_input: ModelInput) -> ScanSet
     )
 
 
-def window_bytes(job: Job) -> int:
+def window_bytes(settings: PrepareSettings, model_input: ModelInput) -> int:
     """Size of a full window of model inputs: RGB, and motion where the model asks for it."""
-    width, height = job.model_input.size_for(16 / 9)
-    channels = 4 if job.model_input.motion else 3
-    return scan_settings(job.settings, job.model_input).window_frames * width * height * channels
+    width, height = model_input.size_for(16 / 9)
+    channels = 4 if model_input.motion else 3
+    return scan_settings(settings, model_input).window_frames * width * height * channels
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def scan_task(job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: VideoInfo, segment: Segment) -> int:
+def scan_task(box: JobBox, attempt_id: str, info: VideoInfo, segment: Segment) -> int:
     """Scans one segment: windows to the sessions, chunks with their masks to the aggregator. Returns its frames.
 
     The masks never come by here: the aggregator is handed the reference. What is in flight is bounded, and every chunk
     is acknowledged before the task returns, since an object dies with its owner.
     """
+    job = unboxed(box)
+    pools, aggregator = job.pools, job.pools.aggregator_of(title_of(attempt_id))
     near = pools.saliency_near(ray.get_runtime_context().get_node_id())
     acknowledgements: deque[Any] = deque()
     frames = 0
@@ -97,12 +85,12 @@ def scan_task(job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: Vi
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def prepare_title(job: Job, pools: Pools, item: WorkItem, attempt: int) -> TitleOutcome:
+def prepare_title(box: JobBox, item: WorkItem, attempt: int) -> TitleOutcome:
     """Prepares one title; every way in which it can end is an outcome, never an exception."""
     began = time.perf_counter()
     outcome = TitleOutcome(item.title.title_id, item.title.uri, "failed", attempts=attempt)
     try:
-        facts = _prepare(job, pools, item, attempt_id_of(item, attempt))
+        facts = _prepare(box, item, attempt_id_of(item, attempt))
         outcome = replace(outcome, status="done", path=f"maps/{item.title.title_id}.parquet", **facts)
     except TitleFailed as failure:
         outcome = replace(outcome, reason=failure.reason, detail=failure.detail)
@@ -116,26 +104,15 @@ def prepare_title(job: Job, pools: Pools, item: WorkItem, attempt: int) -> Title
     return replace(outcome, seconds=time.perf_counter() - began)
 
 
-def _prepare(job: Job, pools: Pools, item: WorkItem, attempt_id: str) -> dict[str, Any]:
-    title_id = item.title.title_id
-    aggregator = pools.aggregators[hash_of(title_id) % len(pools.aggregators)]
+def _prepare(box: JobBox, item: WorkItem, attempt_id: str) -> dict[str, Any]:
+    job = unboxed(box)
+    aggregator = job.pools.aggregator_of(item.title.title_id)
     info = probe(item.title.uri)
     segments = cut_segments(info, job.run.segment_s, job.workers)
     while True:
         try:
-            _reraised(
-                aggregator.begin.remote(
-                    attempt_id,
-                    title_id,
-                    out=job.out,
-                    info=info,
-                    segments=len(segments),
-                    settings=job.settings,
-                    shot_model=job.shot_model,
-                    metadata=_metadata(job, item, info),
-                )
-            )
-            _scan_all(job, pools, aggregator, attempt_id, info, segments)
+            _reraised(aggregator.begin.remote(box, attempt_id, item, info, len(segments)))
+            _scan_all(box, attempt_id, info, segments)
             counts = _reraised(aggregator.finish.remote(attempt_id))
             return {**counts, "duration_s": info.duration_s or 0.0}
         except (JoinBroken, SegmentBroken) as broken:
@@ -160,10 +137,9 @@ def title_of(attempt_id: str) -> str:
     return attempt_id.rpartition("#")[0]
 
 
-def _scan_all(
-    job: Job, pools: Pools, aggregator: Any, attempt_id: str, info: VideoInfo, segments: list[Segment]
-) -> None:
+def _scan_all(box: JobBox, attempt_id: str, info: VideoInfo, segments: list[Segment]) -> None:
     """Scans the segments in parallel, in order of their start; one whose worker died is done again alone."""
+    job = unboxed(box)
     waiting = deque(segments)
     deaths = 0
     running: dict[Any, tuple[Segment, float]] = {}
@@ -174,7 +150,7 @@ def _scan_all(
         while waiting or running:
             while waiting and len(running) < most:
                 segment = waiting.popleft()
-                task = scan_task.remote(job, pools, aggregator, attempt_id, info, segment)
+                task = scan_task.remote(box, attempt_id, info, segment)
                 running[task] = (segment, time.monotonic() + limit_s)
             ready, _ = ray.wait(list(running), timeout=1.0)
             for task in ready:
@@ -216,15 +192,3 @@ def _reraised(reference: Any) -> Any:
         while isinstance(cause, RayTaskError) and isinstance(cause.cause, BaseException):
             cause = cause.cause
         raise cause from error
-
-
-def _metadata(job: Job, item: WorkItem, info: VideoInfo) -> dict[str, str]:
-    assert item.source is not None  # a title without a source never becomes a task
-    return manifest.file_metadata(
-        item.source, job.model_name, job.model_sha256, job.settings.shaping(), video=info.to_json()
-    )
-
-
-def hash_of(title_id: str) -> int:
-    """A number that is the same in every process, to deal titles to aggregators."""
-    return int.from_bytes(title_id.encode()[-8:], "little") ^ len(title_id)
