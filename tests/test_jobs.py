@@ -5,12 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
+import av
 import pytest
 
-from jobs.prepare_roi import arguments
+from jobs import encode_roi, prepare_roi
 from tests import handmade
 from vsal.manifest import read_manifest, validate
 
@@ -18,10 +21,11 @@ REPO = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 
-def test_a_job_joins_the_cluster_it_runs_on() -> None:
-    assert arguments(["c", "--out", "o"]) == ["prepare", "c", "--out", "o", "--address", "auto"]
-    assert arguments(["c", "--address", "ray:1"]) == ["prepare", "c", "--address", "ray:1"]
-    assert arguments(["c", "--address=ray:1"]) == ["prepare", "c", "--address=ray:1"]
+@pytest.mark.parametrize(("job", "verb"), [(prepare_roi, "prepare"), (encode_roi, "encode")])
+def test_a_job_joins_the_cluster_it_runs_on(job: ModuleType, verb: str) -> None:
+    assert job.arguments(["c", "--out", "o"]) == [verb, "c", "--out", "o", "--address", "auto"]
+    assert job.arguments(["c", "--address", "ray:1"]) == [verb, "c", "--address", "ray:1"]
+    assert job.arguments(["c", "--address=ray:1"]) == [verb, "c", "--address=ray:1"]
 
 
 def free_port() -> int:
@@ -61,7 +65,12 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def submit(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     command = [str(BIN / "ray"), "job", "submit", "--working-dir", str(REPO), "--", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        # A head answers before the agent that starts jobs has come up.
+        if "No available agent" not in done.stderr + done.stdout or time.monotonic() > deadline:
+            return done
 
 
 def wait_until_it_answers(environment: dict[str, str]) -> None:
@@ -74,7 +83,7 @@ def wait_until_it_answers(environment: dict[str, str]) -> None:
     raise AssertionError(f"the head node does not answer: {listed.stdout}{listed.stderr}")
 
 
-def test_a_submitted_job_writes_the_manifest(head: dict[str, str], tmp_path: Path) -> None:
+def test_submitted_jobs_write_the_manifest_and_the_encodes(head: dict[str, str], tmp_path: Path) -> None:
     clip = handmade.write_clip(tmp_path / "clip.mp4")
     out = tmp_path / "out"
     wait_until_it_answers(head)
@@ -89,3 +98,12 @@ def test_a_submitted_job_writes_the_manifest(head: dict[str, str], tmp_path: Pat
     assert [document["titles"]["done"] for document in documents] == [1], done.stdout + done.stderr
     assert read_manifest(str(out)).title("clip").frames == 72
     assert validate(str(out)) == []
+
+    dest = tmp_path / "enc"
+    job = [sys.executable, "-m", "jobs.encode_roi", str(out), "--dest", str(dest), "--preset", "superfast"]
+    done = submit(head, *job)
+
+    documents = [json.loads(path.read_text()) for path in (dest / "runs").glob("*.json")]
+    assert [document["titles"]["done"] for document in documents] == [1], done.stdout + done.stderr
+    with av.open(str(dest / "clip.mp4")) as encoded:
+        assert sum(1 for _ in encoded.decode(video=0)) == 72

@@ -95,25 +95,46 @@ def test_vp9_gets_at_most_seven_offsets_besides_zero() -> None:
     assert len({region.qp_offset for region in found} - {0}) <= 7
 
 
+CELLED = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}
+
+
+def finer_side(source: Path, folder: Path, settings: EncodeSettings, frames_each: int) -> np.ndarray:
+    """For each of 24 frames how much finer than its twin the left half is than the right; maps swap sides in turn."""
+    left = steps(blob(12, 20, 6, 4, 4.0))
+    grids = [left, left[:, ::-1].copy(), left][: 24 // frames_each]
+    picture, found = read_picture(str(source)), FrameRange(0, 24)
+    encode = CELLED.get(settings.codec, encode_av_chunk)
+    rows = rows_of(grids, 320, 192, frames_each, picture.info.time_base)
+    changes = []
+    for maps in (rows, None):
+        path = folder / f"{maps is None}"
+        encode(frames(picture, found), picture, maps, settings, str(path))
+        pairs = zip(frames(picture, found), decoded_from(str(path), 0.0, 1.0), strict=True)
+        changes.append([np.log(block_mse(luma(frame), luma(seen.frame), 16) + 0.05) for frame, seen in pairs])
+    change = np.array(changes[0]) - np.array(changes[1])
+    return np.array([frame[:, 10:].mean() - frame[:, :10].mean() for frame in change])
+
+
 @pytest.mark.parametrize("codec", [Codec.X265, Codec.VP9, Codec.SVTAV1, Codec.KVAZAAR])
 def test_each_encoder_changes_maps_at_the_frame_where_the_next_begins(
     codec: Codec, source: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Catches maps that act early (libvpx with frames held back) and maps in coding order (kvazaar)."""
-    settings = settings_of(codec, program=program_of(codec, request))
-    left = steps(blob(12, 20, 6, 4, 4.0))
-    grids = [left, left[:, ::-1].copy()]
-    picture, found = read_picture(str(source)), FrameRange(0, 24)
-    encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(codec, encode_av_chunk)
-    rows = rows_of(grids, 320, 192, 12, picture.info.time_base)
-    changes = []
-    for maps in (rows, None):
-        path = tmp_path / f"{maps is None}"
-        encode(frames(picture, found), picture, maps, settings, str(path))
-        pairs = zip(frames(picture, found), decoded_from(str(path), 0.0, 1.0), strict=True)
-        changes.append([np.log(block_mse(luma(frame), luma(seen.frame), 16) + 0.05) for frame, seen in pairs])
-    change = np.array(changes[0]) - np.array(changes[1])
-    half = np.array([frame[:, 10:].mean() - frame[:, :10].mean() for frame in change])  # above 0: left is finer
+    half = finer_side(source, tmp_path, settings_of(codec, program=program_of(codec, request)), 12)
     # Around the change frames show both: they are predicted from each other.
     assert (half[1:10] > 0).all(), half
     assert (half[15:] < 0).all(), half
+
+
+FORWARD = {Codec.X265: {"bframes": "0"}, Codec.SVTAV1: {"pred-struct": "1"}, Codec.KVAZAAR: {"gop": "lp-g4d3t1"}}
+
+
+@pytest.mark.parametrize("codec", list(FORWARD))
+def test_where_no_frame_is_predicted_from_a_later_one_maps_change_on_the_very_frame(
+    codec: Codec, source: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings = settings_of(codec, program=program_of(codec, request), encoder_options=FORWARD[codec])
+    half = finer_side(source, tmp_path, settings, 8)
+    assert (half[:8] > 0).all(), half
+    assert (half[8:16] < 0).all(), half
+    assert (half[16:] > 0).all(), half
