@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.encode.titles import write_manifest, write_source
-from vsal.encode.programs import find_kvazaar_ffmpeg, find_svtav1
+from vsal.encode.programs import find_ffmpeg, find_kvazaar_ffmpeg, find_svtav1
 from vsal.errors import SettingsError
 
 
@@ -42,8 +42,11 @@ def kvazaar() -> str:
 
 @pytest.fixture(scope="session")
 def ffmpeg() -> str:
-    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    try:
+        return find_ffmpeg()
+    except SettingsError as error:
+        _missing(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")
