@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.encode.test_title import settings_of
 from vsal.encode.budget import measure_share, top_area
+from vsal.encode.chunks import encode_chunk
 from vsal.encode.picture import read_picture
 from vsal.encode.settings import Budget, Codec
-from vsal.encode.title import encode_title
+from vsal.encode.title import encode_title, finish, plan_title
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 
@@ -46,6 +47,26 @@ def test_the_top_area_gets_about_the_share_that_was_asked_for(
         again = measure_share(title, picture, settings_of(Codec.X264), budget, record["gain"])
         assert again == pytest.approx(record["budget"]["achieved"], abs=0.02)
         assert measure_share(title, picture, settings_of(Codec.X264), budget, 0.0) < 0.3
+
+
+def test_the_share_can_be_measured_on_the_whole_title(source: Path, prepared: Path, tmp_path: Path) -> None:
+    settings = settings_of(Codec.X264, budget=Budget(0.25, 0.5), measure_share=True, chunked=True, chunk_s=1.0)
+    plan = plan_title(str(prepared), "title", settings, str(tmp_path))
+    first = [encode_chunk(chunk) for chunk in plan.chunks]
+    again = [encode_chunk(chunk) for chunk in plan.chunks]
+    assert [done.areas for done in again] == [done.areas for done in first], "what was measured is lost on resume"
+    budget = finish(plan, again)["budget"]
+    tops, rests = zip(*(done.areas or (0, 0) for done in first), strict=True)
+    assert budget["measured_on"] == "whole"
+    assert budget["achieved"] == pytest.approx(sum(tops) / (sum(tops) + sum(rests)), abs=1e-4)
+    # The windows of this short title are all of it, so both measures agree.
+    assert plan.solved is not None
+    assert budget["achieved"] == pytest.approx(plan.solved.achieved, abs=0.01)
+
+
+def test_a_share_that_was_not_asked_for_is_not_measured() -> None:
+    with pytest.raises(SettingsError, match="--top-area"):
+        settings_of(Codec.X264, measure_share=True)
 
 
 @pytest.mark.parametrize(("area", "share"), [(0.0, 0.4), (1.0, 0.4), (0.25, 0.0), (0.25, 1.2)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -37,6 +37,7 @@ class Solved:
         gain: multiplies the QP offsets.
         asked: share of the bits that was asked for.
         achieved: share that the top area gets at this gain.
+        measured_on: `windows` of trial, or the `whole` encode.
         without: share that it gets without maps.
         video_bytes: of the windows at this gain.
     """
@@ -46,6 +47,7 @@ class Solved:
     achieved: float
     without: float
     video_bytes: int
+    measured_on: str = "windows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def solve_gain(title: TitleManifest, picture: Picture, settings: EncodeSettings)
     budget = settings.budget
     if budget is None:
         raise ValueError("the settings ask for no budget")
-    trial = _Trial(title, picture, replace(settings, budget=None, chunked=None), budget)
+    trial = _Trial(picture, settings, mapping_of(title.settings), budget, list(_windows(title)))
     without, _ = trial.share(0.0)
     tried = [(0.0, without)]
     gain = 1.0 if without <= budget.bit_share else -0.5
@@ -100,7 +102,32 @@ def measure_share(
     title: TitleManifest, picture: Picture, settings: EncodeSettings, budget: Budget, gain: float
 ) -> float:
     """Share of the bits that goes to the most salient `top_area` of the picture, measured on a few windows."""
-    return _Trial(title, picture, settings, budget).share(gain)[0]
+    return _Trial(picture, settings, mapping_of(title.settings), budget, list(_windows(title))).share(gain)[0]
+
+
+def spent_on_areas(
+    title: TitleManifest,
+    picture: Picture,
+    settings: EncodeSettings,
+    gain: float | None,
+    encoded: FrameRange,
+    whole_bytes: int,
+) -> tuple[int, int]:
+    """Bytes that the top area and the rest of the picture cost in an encode that was made, by two more encodes of it.
+
+    Args:
+        title: the manifest file.
+        picture: of the source.
+        settings: of the encode; they ask for a budget.
+        gain: strength of its maps.
+        encoded: its frames.
+        whole_bytes: its size.
+    """
+    if settings.budget is None or encoded.end is None:
+        raise ValueError("there is no budget, or no end")
+    window = _Window(tuple(title.iter_maps(encoded.start, encoded.end)), encoded)
+    trial = _Trial(picture, settings, mapping_of(title.settings), settings.budget, [window])
+    return trial.areas(1.0 if gain is None else gain, whole_bytes)
 
 
 def top_area(row: MapRow, share: float) -> NDArray[np.bool_]:
@@ -118,18 +145,28 @@ def top_area(row: MapRow, share: float) -> NDArray[np.bool_]:
 class _Trial:
     """Encodes of a few windows, whole and with one of the two areas left gray."""
 
-    def __init__(self, title: TitleManifest, picture: Picture, settings: EncodeSettings, budget: Budget) -> None:
+    def __init__(
+        self,
+        picture: Picture,
+        settings: EncodeSettings,
+        mapping: QpMapping,
+        budget: Budget,
+        windows: Sequence[_Window],
+    ) -> None:
         self._picture, self._settings, self._budget = picture, settings, budget
-        self._mapping = mapping_of(title.settings)
-        self._windows = list(_windows(title))
+        self._mapping, self._windows = mapping, windows
 
     def share(self, gain: float) -> tuple[float, int]:
         """Share of the bits in the top area, and bytes of the whole."""
         whole = sum(self._size(window, gain, None) for window in self._windows)
+        top, rest = self.areas(gain, whole)
+        return top / (top + rest), whole
+
+    def areas(self, gain: float, whole: int) -> tuple[int, int]:
+        """Bytes that an encode of `whole` bytes saves when the top area, or the rest, is gray."""
         top = whole - sum(self._size(window, gain, True) for window in self._windows)
         rest = whole - sum(self._size(window, gain, False) for window in self._windows)
-        total = max(1, top) + max(1, rest)
-        return max(1, top) / total, whole
+        return max(1, top), max(1, rest)
 
     def _size(self, window: _Window, gain: float, gray_top: bool | None) -> int:
         encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(

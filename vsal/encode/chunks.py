@@ -14,6 +14,7 @@ import numpy as np
 
 from vsal import storage
 from vsal.encode.av_chunk import encode_av_chunk
+from vsal.encode.budget import spent_on_areas
 from vsal.encode.cells import mapping_of
 from vsal.encode.kvazaar import encode_kvazaar_chunk
 from vsal.encode.picture import Picture
@@ -56,6 +57,11 @@ class ChunkSpec:
         """Where the timestamps of its frames are."""
         return self.uri + ".pts.npy"
 
+    @property
+    def areas_uri(self) -> str:
+        """Where it is said what its areas cost, if they are measured."""
+        return self.uri + ".areas.json"
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkDone:
@@ -66,6 +72,7 @@ class ChunkDone:
     size: int
     seconds: float
     reused: bool = False
+    areas: tuple[int, int] | None = None  # bytes of the top area and of the rest, where they are measured
 
 
 def cut_chunks(
@@ -144,7 +151,7 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
     """
     count = spec.frame_end - spec.frame_start
     if storage.exists(spec.uri):
-        return ChunkDone(spec.index, count, storage.stat(spec.uri).size, 0.0, reused=True)
+        return ChunkDone(spec.index, count, storage.stat(spec.uri).size, 0.0, reused=True, areas=_known_areas(spec))
     begun = time.monotonic()
     local = storage.staging_file(spec.uri)
     try:
@@ -158,12 +165,28 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
                 "prepare the title again",
             )
         size = os.path.getsize(local)
+        areas = _measure_areas(spec, size) if spec.settings.measure_share else None
         _publish_times(spec, times)
         storage.publish(local, spec.uri)
     except BaseException:
         storage.discard(local)
         raise
-    return ChunkDone(spec.index, count, size, time.monotonic() - begun)
+    return ChunkDone(spec.index, count, size, time.monotonic() - begun, areas=areas)
+
+
+def _measure_areas(spec: ChunkSpec, size: int) -> tuple[int, int]:
+    encoded = FrameRange(spec.frame_start, spec.frame_end, spec.start_pts)
+    with TitleManifest(spec.manifest_uri) as title:
+        areas = spent_on_areas(title, spec.picture, spec.settings, spec.gain, encoded, size)
+    storage.write_bytes(spec.areas_uri, json.dumps(areas).encode())
+    return areas
+
+
+def _known_areas(spec: ChunkSpec) -> tuple[int, int] | None:
+    if not spec.settings.measure_share:
+        return None
+    top, rest = json.loads(storage.read_bytes(spec.areas_uri))
+    return top, rest
 
 
 def _encode(spec: ChunkSpec, maps: Iterable[MapRow] | None, path: str, on_frame: Callable[[int], None]) -> list[int]:

@@ -66,6 +66,7 @@ class EncodeSettings:
         encoder_options: passed to the encoder as they are.
         roi: false makes the plain twin, with otherwise the same settings.
         max_rectangles: regions a map for x264, x265 and VP9; levels are merged where a map needs more.
+        measure_share: encode twice more to measure on the whole title what share of the bits the budget's area gets.
         pix_fmt: FFmpeg's name; None keeps bit depth and chroma format of the source.
         container: `mp4`, `mov`, `mkv`, `webm`, or `auto`, the source's kind where it can hold the result.
         chunked: None decides by length.
@@ -82,6 +83,7 @@ class EncodeSettings:
     roi: bool = True
     max_rectangles: int = 600
     budget: Budget | None = None
+    measure_share: bool = False
     pix_fmt: str | None = None
     container: str = "auto"
     chunked: bool | None = None
@@ -93,6 +95,8 @@ class EncodeSettings:
     def __post_init__(self) -> None:
         if self.container not in ("auto", "mp4", "mov", "mkv", "webm"):
             raise SettingsError(f"--container is auto, mp4, mov, mkv or webm, not {self.container!r}")
+        if self.measure_share and (self.budget is None or not self.roi):
+            raise SettingsError("--measure-share measures what --top-area and --bit-share ask for: give both")
         if self.max_rectangles < 1:
             raise SettingsError(f"--max-rectangles is at least 1, not {self.max_rectangles}")
         if self.chunk_s <= 0:
@@ -110,7 +114,7 @@ class EncodeSettings:
 
     def plain(self) -> EncodeSettings:
         """The same without maps: the twin that effects are measured against."""
-        return replace(self, roi=False, budget=None)
+        return replace(self, roi=False, budget=None, measure_share=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the record beside an output."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -212,13 +212,22 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
         "encode_seconds": round(sum(chunk.seconds for chunk in results), 3),
         "settings": plan.settings.to_json(),
         "gain": None if plan.solved is None else plan.solved.gain,
-        "budget": None if plan.solved is None else asdict(plan.solved),
+        "budget": None if plan.solved is None else _budget(plan.solved, results),
         "streams": list(kept.streams),
         "left_out": list(kept.left_out),
     }
     storage.write_bytes(plan.record, json.dumps(record, indent=1).encode())
     _clear(plan.folder)
     return record
+
+
+def _budget(solved: Solved, done: Sequence[ChunkDone]) -> dict[str, Any]:
+    """What was asked for and what came of it: measured on the encode itself if all its chunks were."""
+    measured = [chunk.areas for chunk in done if chunk.areas is not None]
+    if not measured or len(measured) < len(done):
+        return asdict(solved)
+    top, rest = (sum(area) for area in zip(*measured, strict=True))
+    return asdict(solved) | {"achieved": round(top / (top + rest), 4), "measured_on": "whole"}
 
 
 def _clear(folder: str) -> None:

@@ -37,6 +37,9 @@ def encode(
     max_rectangles: Annotated[int, typer.Option(help="Regions a map at most (x264, x265, vp9).")] = 600,
     top_area: Annotated[str | None, typer.Option(help="Share of the picture, as 25%, that --bit-share is for.")] = None,
     bit_share: Annotated[str | None, typer.Option(help="Share of the bits, as 40%, for --top-area.")] = None,
+    measure_share: Annotated[
+        bool, typer.Option(help="Measure the share on the whole title, by two more encodes.")
+    ] = False,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format [default: the source's].")] = None,
     container: Annotated[str, typer.Option(help="auto, mp4, mov, mkv or webm.")] = "auto",
     chunked: Annotated[
@@ -70,6 +73,7 @@ def encode(
         roi=roi,
         max_rectangles=max_rectangles,
         budget=_budget(top_area, bit_share),
+        measure_share=measure_share,
         pix_fmt=pix_fmt,
         container=container,
         chunked=chunked,
