@@ -13,7 +13,7 @@ import pytest
 from tests.distributed.killing import killer, processes
 from tests.distributed.manifests import same_maps
 from vsal.catalog import Title
-from vsal.distributed.prepare import prepare_catalogue
+from vsal.distributed.prepare import SHORT_BYTES, prepare_catalogue
 from vsal.errors import Reason
 from vsal.manifest import validate
 from vsal.settings import PrepareSettings, RunSettings
@@ -103,3 +103,14 @@ def test_a_killed_driver_is_resumed(undisturbed: Path, long_clip: Path, tmp_path
         assert (out / "maps" / name).stat().st_mtime_ns == stamp
     assert sorted(path.name for path in (out / "maps").iterdir()) == [f"t{i}.parquet" for i in range(4)]
     assert validate(str(out)) == []
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_killed_worker_of_a_short_title_costs_an_attempt(clip: Path, tmp_path: Path) -> None:
+    assert clip.stat().st_size < SHORT_BYTES
+    prepare(clip, tmp_path / "undisturbed", segment_s=60)
+    with killer("prepare_short_title", after_s=0.02) as killed:
+        outcome = prepare(clip, tmp_path / "out", segment_s=60)
+    assert killed
+    assert (outcome.status, outcome.attempts) == ("done", 2)
+    same_maps(tmp_path / "out", tmp_path / "undisturbed", "t")

@@ -26,6 +26,7 @@ from vsal.distributed.tasks import (
     POISON_DEATHS,
     STALL_S,
     attempt_id_of,
+    prepare_short_title,
     prepare_title,
     title_of,
     warm_workers,
@@ -40,6 +41,7 @@ from vsal.settings import PrepareSettings, RunSettings
 # Worth another try: the title itself is not at fault, or may not be.
 RETRIED = {Reason.WORKER_DIED, Reason.WRITE_FAILED}
 POLL_S = 0.5
+SHORT_BYTES = 2_000_000  # files that are tried as one segment in one task: most last seconds
 
 OnProgress = Callable[[Progress], None]
 
@@ -122,6 +124,7 @@ class _Driver:
         self._on_progress = on_progress
         self._metrics = RunMetrics()
         self._deaths: dict[str, int] = {}
+        self._long: set[str] = set()  # small files that are no short titles
         self._begun: set[str] = set()  # attempts that an aggregator has opened
 
     def work(self, todo: deque[WorkItem]) -> None:
@@ -133,12 +136,15 @@ class _Driver:
             while again or flying:
                 while again and len(flying) < self._most:
                     item, attempt = again.popleft()
-                    task = prepare_title.remote(self._box, item, attempt)
-                    flying[task] = (item, attempt, time.monotonic())
+                    flying[self._start(item, attempt)] = (item, attempt, time.monotonic())
                 ready, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_S)
                 for task in ready:
                     item, attempt, _ = flying.pop(task)
                     outcome = self._outcome(task, item, attempt)
+                    if outcome is None:
+                        self._long.add(item.title.title_id)
+                        again.appendleft((item, attempt))
+                        continue
                     if outcome.reason in RETRIED and attempt < self._run.attempts and not self._poison(outcome):
                         again.append((item, attempt + 1))
                         continue
@@ -155,13 +161,19 @@ class _Driver:
                 ray.cancel(task, force=True)
             raise
 
-    def _outcome(self, task: Any, item: WorkItem, attempt: int) -> TitleOutcome:
+    def _start(self, item: WorkItem, attempt: int) -> Any:
+        small = item.source is not None and item.source.size <= SHORT_BYTES
+        task = prepare_short_title if small and item.title.title_id not in self._long else prepare_title
+        return task.remote(self._box, item, attempt)
+
+    def _outcome(self, task: Any, item: WorkItem, attempt: int) -> TitleOutcome | None:
+        """How a title ended; None where it was taken for a short one and is none."""
         failed = TitleOutcome(item.title.title_id, item.title.uri, "failed", attempts=attempt)
         try:
-            outcome: TitleOutcome = ray.get(task)
+            outcome: TitleOutcome | None = ray.get(task)
             return outcome
         except TaskCancelledError:
-            return replace(failed, reason=Reason.TIMEOUT, detail=f"its header was not read within {STALL_S:.0f} s")
+            return replace(failed, reason=Reason.TIMEOUT, detail=f"it took longer than {self._limit_s():.0f} s")
         except WorkerCrashedError:
             deaths = self._deaths[item.title.title_id] = self._deaths.get(item.title.title_id, 0) + 1
             poison = "poison: " if deaths >= POISON_DEATHS else ""
@@ -185,10 +197,14 @@ class _Driver:
             self._ledger.open_frames.update((title_of(attempt_id), frames) for attempt_id, frames in report.items())
 
     def _cancel_stuck(self, flying: dict[Any, tuple[WorkItem, int, float]]) -> None:
-        limit_s = self._run.title_timeout_s or STALL_S
+        limit_s = self._limit_s()
         for task, (item, attempt, started) in flying.items():
             if attempt_id_of(item, attempt) not in self._begun and time.monotonic() - started > limit_s:
                 ray.cancel(task, force=True)
+
+    def _limit_s(self) -> float:
+        """How long a header or a short title may take."""
+        return self._run.title_timeout_s or STALL_S
 
     def _show(self, in_flight: int, finished: TitleOutcome | None) -> None:
         self._metrics.in_flight(in_flight)

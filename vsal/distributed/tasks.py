@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +15,15 @@ from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from vsal.assembly import JoinBroken
 from vsal.distributed.actors import StaleTitle
-from vsal.distributed.job import JobBox, unboxed
+from vsal.distributed.job import Job, JobBox, unboxed
+from vsal.distributed.open_title import OpenTitle
 from vsal.distributed.outcomes import TitleOutcome
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
 from vsal.saliency.contract import ModelInput
 from vsal.settings import PrepareSettings, RunSettings
 from vsal.video.probe import VideoInfo, probe
-from vsal.video.scan import ScanSettings, scan_segment
+from vsal.video.scan import Chunk, ScanSettings, scan_segment
 from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
 
 # A decoder of any codec here is hundreds of times faster than this share of real time; what takes longer hangs.
@@ -86,11 +89,40 @@ def scan_task(box: JobBox, attempt_id: str, info: VideoInfo, segment: Segment) -
 
 @ray.remote(num_cpus=0, max_retries=0)
 def prepare_title(box: JobBox, item: WorkItem, attempt: int) -> TitleOutcome:
-    """Prepares one title; every way in which it can end is an outcome, never an exception."""
+    """Prepares one title, its segments in parallel."""
+    return _outcome(item, attempt, lambda: _prepare(box, item, attempt_id_of(item, attempt)))
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def prepare_short_title(box: JobBox, item: WorkItem, attempt: int) -> TitleOutcome | None:
+    """Prepares a title of one segment in this process, without an aggregator between: for titles of a few seconds the
+    calls cost more than the work. None where it has more segments and is a case for `prepare_title`.
+    """
+    info: VideoInfo | None = None
+
+    def work() -> dict[str, Any]:
+        nonlocal info
+        info = probe(item.title.uri)
+        if len(cut_segments(info, unboxed(box).run.segment_s)) > 1:
+            raise _NotShort
+        return _prepare_here(unboxed(box), item, info)
+
+    try:
+        return _outcome(item, attempt, work)
+    except _NotShort:
+        return None
+
+
+class _NotShort(BaseException):
+    """The title has more than one segment."""
+
+
+def _outcome(item: WorkItem, attempt: int, work: Callable[[], dict[str, Any]]) -> TitleOutcome:
+    """How the work on a title ends; every way is an outcome, never an exception."""
     began = time.perf_counter()
     outcome = TitleOutcome(item.title.title_id, item.title.uri, "failed", attempts=attempt)
     try:
-        facts = _prepare(box, item, attempt_id_of(item, attempt))
+        facts = work()
         outcome = replace(outcome, status="done", path=f"maps/{item.title.title_id}.parquet", **facts)
     except TitleFailed as failure:
         outcome = replace(outcome, reason=failure.reason, detail=failure.detail)
@@ -102,6 +134,31 @@ def prepare_title(box: JobBox, item: WorkItem, attempt: int) -> TitleOutcome:
         detail = f"a fault of vsal: {type(error).__name__}: {error}"
         outcome = replace(outcome, reason=Reason.WORKER_DIED, detail=detail)
     return replace(outcome, seconds=time.perf_counter() - began)
+
+
+def _prepare_here(job: Job, item: WorkItem, info: VideoInfo) -> dict[str, Any]:
+    near = job.pools.saliency_near(ray.get_runtime_context().get_node_id())
+    title = OpenTitle(job, item, info, segments=1)
+    waiting: deque[tuple[Chunk, Any]] = deque()
+    chunks = scan_segment(info, WHOLE, scan_settings(job.settings, job.model_input), job.model_input.size_for)
+    try:
+        for number, chunk in enumerate(chunks):
+            masks = None
+            if len(chunk.samples):
+                actor = near[(zlib.crc32(item.title.title_id.encode()) + number) % len(near)]
+                masks = actor.infer.remote(job.pools.model, chunk.frames, chunk.motion_maps)
+            waiting.append((chunk, masks))
+            while len(waiting) > job.run.windows_in_flight:
+                _add(title, *waiting.popleft())
+        while waiting:
+            _add(title, *waiting.popleft())
+        return {**title.commit(), "duration_s": info.duration_s or 0.0}
+    finally:
+        title.abandon()
+
+
+def _add(title: OpenTitle, chunk: Chunk, masks: Any) -> None:
+    title.add(chunk, None if masks is None else _reraised(masks))
 
 
 def _prepare(box: JobBox, item: WorkItem, attempt_id: str) -> dict[str, Any]:
