@@ -143,7 +143,7 @@ def chunks_gain(folder: Path, source: Path, given: argparse.Namespace) -> Iterat
     from vsal.settings import RunSettings
 
     cores = os.cpu_count() or 1
-    ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
+    ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
     ratios = []
     for number in range(given.pairs):
         settings = EncodeSettings(Codec.X264, roi=False, chunked=True, chunk_s=given.seconds / (4 * cores), crf=23)
