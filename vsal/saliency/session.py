@@ -273,7 +273,6 @@ def _options(threads: int) -> Any:
     options.log_severity_level = 3  # errors come as exceptions; the rest is not for the user's screen
     for key in ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning"):
         options.add_session_config_entry(key, "0")  # a thread that spins takes a core from a decoder
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
 
 
