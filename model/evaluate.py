@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.data import Dataset, load
+from model.data import Dataset, gaze_held_out, load
 
 if TYPE_CHECKING:
     from vsal.saliency import SaliencySession
@@ -97,9 +97,14 @@ def score_clip(folder: Path, name: str, predict: Predict, size: tuple[int, int] 
 
 
 def score_gaze(shard: Path, predict: Predict, size: tuple[int, int] = (224, 160)) -> float:
-    """Mean NSS over the pictures of a Parquet file with image_webp, fixation_x and fixation_y (fractions)."""
+    """Mean NSS over the pictures of a Parquet file with name, image_webp, fixation_x and fixation_y (fractions).
+
+    Only the pictures that no student is trained on count (`gaze_held_out`).
+    """
     scores = []
     for row in pq.read_table(shard).to_pylist():
+        if not gaze_held_out(row["name"]):
+            continue
         bgr = cv2.imdecode(np.frombuffer(row["image_webp"], np.uint8), cv2.IMREAD_COLOR)
         mask = predict(shrink(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), size)[None])[0]
         if not row["fixation_x"] or mask.std() < 1e-6:
@@ -115,9 +120,11 @@ def torch_predict(net: object, frames: U8) -> F32:
     """Run a student in torch: uint8 [n, h, w, 3] -> float32 [n, h/2, w/2]."""
     import torch
 
+    from model.student import saliency
+
     with torch.no_grad():
         x = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
-        return net(x).sigmoid().numpy()  # type: ignore[operator, no-any-return]
+        return saliency(net(x)).numpy()  # type: ignore[operator, no-any-return]
 
 
 def frame_ms(session: SaliencySession, batch: int, size: tuple[int, int] = (256, 144)) -> tuple[float, float]:
@@ -164,7 +171,7 @@ def main() -> None:
         iou, cc = np.mean(list(scores.values()), axis=0)
         print(f"clips     mean of {len(scores)}: IoU {iou:.3f} CC {cc:.3f}")
     for shard in sorted(args.gaze.glob("*.parquet")) if args.gaze else ():
-        print(f"gaze      {shard.stem}: NSS {score_gaze(shard, predict):.3f}")
+        print(f"gaze      {shard.stem}, held-out quarter: NSS {score_gaze(shard, predict):.3f}")
 
 
 if __name__ == "__main__":

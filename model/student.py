@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+GAZE_SHARE = 0.3  # see `saliency`
+
 CHANNELS = (16, 32, 64, 112, 160)  # at strides 2, 4, 8, 16, 32
 BLOCKS = (1, 2, 4, 3)  # after the strided convolution into strides 4, 8, 16, 32
 DECODER = (32, 48, 64)  # at strides 4, 8, 16
@@ -58,10 +60,11 @@ def _halve(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class ImageStudent(nn.Module):
-    """Picture in, saliency logits at half its resolution out.
+    """Picture in, logits of objects and of gaze at half its resolution out.
 
-    forward: float [n, 3, h, w] in 0..1, h and w multiples of 16 -> logits [n, h/2, w/2]; in training also a list of
-    coarser logits, at strides 8 and 16, that the loss sees (deep supervision) and the exported graph does not have.
+    forward: float [n, 3, h, w] in 0..1, h and w multiples of 16 -> logits [n, 2, h/2, w/2], objects and gaze; in
+    training also a list of coarser logits of objects, at strides 8 and 16, that the loss sees (deep supervision) and
+    the exported graph does not have.
     """
 
     def __init__(self) -> None:
@@ -81,7 +84,7 @@ class ImageStudent(nn.Module):
         self.fine_lateral = nn.Conv2d(CHANNELS[0], 16, 1)
         self.fine_raise = nn.Conv2d(DECODER[0], 16, 1)
         self.fine = nn.Sequential(Depthwise(16, 3), nn.BatchNorm2d(16))
-        self.head = nn.Conv2d(16, 1, 1)
+        self.head = nn.Conv2d(16, 2, 1)
         self.aux = nn.ModuleList([nn.Conv2d(DECODER[1], 1, 1), nn.Conv2d(DECODER[2], 1, 1)])
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
@@ -103,5 +106,21 @@ class ImageStudent(nn.Module):
             if self.training and i > 0:
                 aux.append(self.aux[i - 1](y)[:, 0])
         y = F.relu(self.fine_lateral(half) + F.interpolate(self.fine_raise(y), scale_factor=2.0, mode="nearest"))
-        logits = self.head(F.relu(y + self.fine(y)))[:, 0]
+        logits = self.head(F.relu(y + self.fine(y)))
         return (logits, aux) if self.training else logits
+
+
+def saliency(logits: Tensor) -> Tensor:
+    """The mask that the exported graph gives: objects, graded by gaze.
+
+    Gaze raises what lies outside of objects to at most GAZE_SHARE and lowers the parts of an object that nobody looks
+    at by as much; where the object is as likely as not and gaze half full, the mask is 0.5.
+
+    Args:
+        logits: float [n, 2, h, w] of objects and gaze.
+
+    Returns:
+        Float [n, h, w] in 0..1.
+    """
+    objects, gaze = logits.sigmoid().unbind(1)
+    return objects + GAZE_SHARE * (gaze - objects)

@@ -20,11 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from model import data as pictures
+from model import augment, data
+from model.augment import Batch
 from model.evaluate import score_masks, torch_predict
 from model.student import ImageStudent
+from model.warm_start import start_from
 
 WARMUP_STEPS = 200
+GAZE_WEIGHT = 1.0  # of a picture with known gaze, beside the loss of its mask
 EMA_DECAY = 0.998  # a memory of about 500 steps
 
 
@@ -44,6 +47,10 @@ class Run:
     small_steps: int = 0
     save_every: int = 250
     device: str = "cpu"
+    gaze: str = ""
+    object_labels: tuple[str, ...] = ()
+    gaze_labels: tuple[str, ...] = ()
+    init: str = ""
 
 
 def learning_rate(step: int, run: Run) -> float:
@@ -61,15 +68,30 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bce + (1 - (both + 1) / (either + 1)).mean()
 
 
-def loss_of(net: nn.Module, frames: Tensor, masks: Tensor, device: str) -> Tensor:
-    """The loss of a batch: frames uint8 [n, h, w, 3], masks uint8 [n, h, w]."""
-    x = frames.permute(0, 3, 1, 2).to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-    target = masks.to(device)[:, None].float().div_(255)
+def gaze_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy plus half of 1 - Pearson's correlation, of each picture; float [n, h, w] twice -> [n]."""
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
+    p, t = logits.sigmoid().flatten(1), target.flatten(1)
+    p, t = p - p.mean(1, keepdim=True), t - t.mean(1, keepdim=True)
+    return bce + 0.5 * (1 - (p * t).sum(1) / (p.norm(dim=1) * t.norm(dim=1) + 1e-3))
+
+
+def loss_of(net: nn.Module, seen: Batch, device: str) -> Tensor:
+    """The loss of a batch: objects at three resolutions, gaze at the finest; what is not known does not count."""
+    frames, masks, gaze = (torch.from_numpy(a).to(device) for a in (seen.frames, seen.masks, seen.gaze))
+    mask_known, gaze_known = (torch.from_numpy(a).to(device) for a in (seen.mask_known, seen.gaze_known))
+    x = frames.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device, torch.bfloat16):
         logits, coarse = net(x)
-    total = mask_loss(logits.float(), F.interpolate(target, size=logits.shape[1:], mode="area")[:, 0])
-    for aux in coarse:
-        total = total + 0.3 * mask_loss(aux.float(), F.interpolate(target, size=aux.shape[1:], mode="area")[:, 0])
+    target = masks[:, None].float().div_(255)[mask_known]
+    total = logits.new_zeros((), dtype=torch.float32)
+    for weight, some in ((1.0, logits[:, 0]), *((0.3, aux) for aux in coarse)):
+        wanted = F.interpolate(target, size=some.shape[1:], mode="area")[:, 0]
+        total = total + weight * mask_loss(some[mask_known].float(), wanted)
+    if bool(gaze_known.any()):
+        wanted = F.interpolate(gaze[:, None].float().div_(255), size=logits.shape[2:], mode="area")[:, 0]
+        each = gaze_loss(logits[:, 1].float(), wanted) * gaze_known
+        total = total + GAZE_WEIGHT * each.sum() / len(each)
     return total
 
 
@@ -95,16 +117,33 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
+def open_sets(run: Run) -> list[data.Dataset]:
+    """The pictures with masks, and those with gaze if the run has any."""
+    labels = data.SoftLabels.read(run.object_labels, run.gaze_labels)
+    sets = [data.load(run.data, "train", run.cache, labels)]
+    return [*sets, data.load(run.gaze, "gaze", run.cache, labels)] if run.gaze else sets
+
+
+def first_weights(net: nn.Module, sets: list[data.Dataset], run: Run) -> None:
+    """Set the network to the file that the run starts from, if any."""
+    if run.init:
+        frames = torch.from_numpy(augment.batch(sets, 0, 64, run.seed).frames).permute(0, 3, 1, 2)
+        count = start_from(net, run.init, frames.to(run.device).float().div_(255))
+        print(f"{count} convolutions set from {run.init}", flush=True)
+
+
 def train_image(run: Run, stop: int | None = None) -> Path:
     """Train the image student; returns the checkpoint. Resumes when OUT holds one; halts at step `stop` if given."""
     torch.manual_seed(run.seed)
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
-    data, held_out = pictures.load(run.data, "train", run.cache), pictures.load(run.data, "val", run.cache)
+    sets, held_out = open_sets(run), data.load(run.data, "val", run.cache)
     net = ImageStudent().to(run.device).to(memory_format=torch.channels_last)
+    first, last_file = 0, out / "last.pt"
+    if not last_file.exists():
+        first_weights(net, sets, run)
     ema = copy.deepcopy(net).eval()
     optimiser = torch.optim.AdamW(decay_groups(net, run.weight_decay), run.rate)
-    first, last_file = 0, out / "last.pt"
     if last_file.exists():
         state = torch.load(last_file, weights_only=True)
         net.load_state_dict(state["net"])
@@ -113,12 +152,12 @@ def train_image(run: Run, stop: int | None = None) -> Path:
         first = int(state["step"])
         print(f"resumed at step {first}", flush=True)
     started, losses = time.process_time(), []
-    for step, (frames, masks) in enumerate(
-        pictures.batches(data, first, stop or run.steps, run.batch, run.seed, run.small_steps), start=first
+    for step, seen in enumerate(
+        augment.batches(sets, first, stop or run.steps, run.batch, run.seed, run.small_steps), start=first
     ):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, run)
-        loss = loss_of(net.train(), torch.from_numpy(frames), torch.from_numpy(masks), run.device)
+        loss = loss_of(net.train(), seen, run.device)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -144,13 +183,13 @@ def steps_in(minutes: float, run: Run) -> int:
 
     CPU time, not wall time: a run that other work holds up does not shrink.
     """
-    data = pictures.load(run.data, "train", run.cache)
+    sets = open_sets(run)
     net = ImageStudent().to(run.device).to(memory_format=torch.channels_last).train()
-    probe = list(pictures.batches(data, 0, 10, run.batch, run.seed))
-    for n, (frames, masks) in enumerate(probe):
+    probe = list(augment.batches(sets, 0, 10, run.batch, run.seed))
+    for n, seen in enumerate(probe):
         if n == 3:
             started = time.process_time()
-        loss_of(net, torch.from_numpy(frames), torch.from_numpy(masks), run.device).backward()
+        loss_of(net, seen, run.device).backward()
     seconds = (time.process_time() - started) / (len(probe) - 3) * 1.15  # the optimiser and the pictures of the step
     return max(1, int(minutes * 60 * torch.get_num_threads() / seconds))
 
@@ -161,6 +200,10 @@ def main() -> None:
     parser.add_argument("kind", choices=["image"])
     parser.add_argument("--data", required=True, help="folder of DUTS-style shards: train-*.parquet, val-*.parquet")
     parser.add_argument("--out", required=True, help="folder of the checkpoints")
+    parser.add_argument("--gaze", default="", help="folder of Parquet files of pictures with fixations")
+    parser.add_argument("--object-labels", nargs="*", default=(), help="soft masks of `model.teach`, for --gaze")
+    parser.add_argument("--gaze-labels", nargs="*", default=(), help="soft gaze of `model.teach`, for --data")
+    parser.add_argument("--init", default="", help="ONNX file of an earlier export to go on from")
     parser.add_argument("--cache", help="folder of the decoded pictures (default: OUT/cache)")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="length of the run: the same steps and seed, the same weights")
@@ -175,8 +218,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    run = Run(args.data, args.out, args.cache or str(Path(args.out) / "cache"), args.steps or 0, args.seed, args.batch,
-              args.rate, 0.02, args.cooldown, args.small_steps, args.save_every, args.device)  # fmt: skip
+    run = Run(
+        data=args.data, out=args.out, cache=args.cache or str(Path(args.out) / "cache"), steps=args.steps or 0,
+        seed=args.seed, batch=args.batch, rate=args.rate, cooldown=args.cooldown, small_steps=args.small_steps,
+        save_every=args.save_every, device=args.device, gaze=args.gaze, object_labels=tuple(args.object_labels),
+        gaze_labels=tuple(args.gaze_labels), init=args.init,
+    )  # fmt: skip
     if args.steps is None:
         run = replace(run, steps=steps_in(args.minutes, run))
         print(

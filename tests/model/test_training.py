@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -9,7 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model import data as pictures
+from model import augment, data, teach
+
+
+def import_torch() -> ModuleType:
+    """Torch on one thread: two that wait for each other on a busy machine take minutes for seconds of work."""
+    torch: ModuleType = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
+    torch.set_num_threads(1)
+    return torch
+
 
 SHAPES = [(96, 128), (128, 96), (120, 160), (96, 96)]
 
@@ -34,8 +43,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_cache_holds_what_the_shards_hold(shards: Path, tmp_path: Path) -> None:
-    first = pictures.load(shards, "train", tmp_path)
-    again = pictures.load(shards, "train", tmp_path)
+    first = data.load(shards, "train", tmp_path)
+    again = data.load(shards, "train", tmp_path)
     assert len(first) == len(again) == 40
     for i in (0, 1, 39):
         assert first.image(i).shape == (*SHAPES[i % 4], 3)
@@ -45,36 +54,103 @@ def test_cache_holds_what_the_shards_hold(shards: Path, tmp_path: Path) -> None:
 
 def test_a_missing_split_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="--data"):
-        pictures.load(tmp_path, "train", tmp_path / "cache")
+        data.load(tmp_path, "train", tmp_path / "cache")
 
 
 def test_batches_depend_on_seed_and_step_alone(shards: Path, tmp_path: Path) -> None:
-    data = pictures.load(shards, "train", tmp_path)
-    straight = list(pictures.batches(data, 0, 6, 4, seed=7))
-    resumed = list(pictures.batches(data, 4, 6, 4, seed=7))
-    for (a, b), (c, d) in zip(straight[4:], resumed, strict=True):
-        np.testing.assert_array_equal(a, c)
-        np.testing.assert_array_equal(b, d)
-    assert not np.array_equal(straight[0][0][0], pictures.batch(data, 0, 4, seed=8)[0][0])
+    sets = [data.load(shards, "train", tmp_path)]
+    straight = list(augment.batches(sets, 0, 6, 4, seed=7))
+    resumed = list(augment.batches(sets, 4, 6, 4, seed=7))
+    for a, b in zip(straight[4:], resumed, strict=True):
+        np.testing.assert_array_equal(a.frames, b.frames)
+        np.testing.assert_array_equal(a.masks, b.masks)
+    assert not np.array_equal(straight[0].frames[0], augment.batch(sets, 0, 4, seed=8).frames[0])
 
 
 def test_picture_and_mask_are_moved_together(shards: Path, tmp_path: Path) -> None:
-    data = pictures.load(shards, "train", tmp_path)
+    sets = [data.load(shards, "train", tmp_path)]
     agree = []
     for step in range(8):
-        frames, masks = pictures.batch(data, step, 4, seed=1)
-        for frame, mask in zip(frames.mean(3), masks, strict=True):
+        seen = augment.batch(sets, step, 4, seed=1)
+        for frame, mask in zip(seen.frames.mean(3), seen.masks, strict=True):
             if 0.01 < (mask > 127).mean() < 0.9:
                 agree.append(frame[mask > 250].mean() > frame[mask < 5].mean())
     assert np.mean(agree) > 0.95
 
 
+def write_gaze(folder: Path, count: int = 24) -> Path:
+    """Pictures with a bright disc at which everybody looks."""
+    folder.mkdir()
+    rng, rows = np.random.default_rng(1), []
+    for i in range(count):
+        x, y = (int(v) for v in rng.integers(30, 66, 2))
+        image = rng.integers(0, 80, (96, 128, 3), np.uint8)
+        cv2.circle(image, (x, y), 16, (250, 250, 250), -1)
+        at = rng.normal([x / 128, y / 96], 0.02, (30, 2)).clip(0, 0.999)
+        rows.append({"name": f"gaze{i}", "image_webp": cv2.imencode(".webp", image)[1].tobytes(),
+                     "fixation_x": at[:, 0].tolist(), "fixation_y": at[:, 1].tolist()})  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), folder / "gaze.parquet")
+    return folder
+
+
+def test_a_fixed_part_of_the_gaze_is_kept_for_judging(tmp_path: Path) -> None:
+    trained = data.load(write_gaze(tmp_path / "gaze"), "gaze", tmp_path / "cache")
+    every = {f"gaze{i}" for i in range(24)}
+    assert {n for n in every if data.gaze_held_out(n)} == every - set(trained.names) != set()
+    for i in range(len(trained)):
+        assert trained.known(i) == (False, True)
+        peak = np.unravel_index(trained.gaze(i).argmax(), trained.gaze(i).shape)
+        assert trained.image(i)[peak].min() > 200, "nobody looks where the disc is"
+        assert trained.gaze(i)[0, 0] == 0
+
+
+def test_soft_labels_stand_in_for_what_a_picture_lacks(shards: Path, tmp_path: Path) -> None:
+    def white(image: augment.U8) -> teach.F32:
+        return np.full((10, 10), 0.5, np.float32)
+
+    made = [tmp_path / "objects.parquet", tmp_path / "gaze-labels.parquet"]
+    assert teach.make_labels(white, [write_gaze(tmp_path / "gaze") / "gaze.parquet"], made[0], every=1) == 24
+    shard = shards / "train-00.parquet"
+    assert teach.make_labels(white, [shard], made[1], every=4) == 10
+    assert teach.make_labels(white, [shard], made[1], every=2) == 20, "a run that goes on keeps what it had"
+    labels = data.SoftLabels.read([made[0]], [made[1]])
+    photographs = data.load(shards, "train", tmp_path / "cache", labels)
+    gaze = data.load(tmp_path / "gaze", "gaze", tmp_path / "cache", labels)
+    assert [photographs.known(i) for i in range(3)] == [(True, True), (True, False), (True, True)]
+    assert set(np.unique(photographs.mask(0))) == {0, 255}, "a mask of its own is not replaced"
+    assert photographs.gaze(0).shape == photographs.mask(0).shape
+    assert set(np.unique(photographs.gaze(0))) == {128}
+    assert gaze.known(0) == (True, True)
+    seen = augment.batch([photographs, gaze], 0, 16, seed=0)
+    assert len(seen.frames) == 16
+    assert seen.gaze_known[-2:].all()
+
+
+def test_small_and_empty_pictures_are_among_the_examples(shards: Path, tmp_path: Path) -> None:
+    sets = [data.load(shards, "train", tmp_path)]
+    areas = [(m > 127).mean() for step in range(12) for m in augment.batch(sets, step, 16, seed=2).masks]
+    assert np.mean(np.array(areas) == 0) > 0.02
+    assert np.mean((np.array(areas) > 0) & (np.array(areas) < 0.06)) > 0.04
+
+
+def test_relative_density_is_low_where_nobody_looks_anywhere_in_particular() -> None:
+    flat = np.ones((20, 30), np.float32)
+    peaked = np.zeros((20, 30), np.float32)
+    peaked[10, 15] = 1
+    assert teach.relative_density(flat).max() == pytest.approx(1 / teach.GAZE_FULL)
+    assert teach.relative_density(peaked).max() == 1
+    assert not teach.relative_density(0 * flat).any()
+
+
 def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
+    torch = import_torch()
     from model.train import Run, train_image
 
+    write_gaze(tmp_path / "gaze")
+
     def run(out: str, stop: int | None = None) -> dict[str, object]:
-        settings = Run(str(shards), str(tmp_path / out), str(tmp_path / "cache"), 6, seed=3, batch=4, save_every=3)
+        settings = Run(str(shards), str(tmp_path / out), str(tmp_path / "cache"), 6, seed=3, batch=8, save_every=3,
+                       gaze=str(tmp_path / "gaze"))  # fmt: skip
         state: dict[str, object] = torch.load(train_image(settings, stop), weights_only=True)
         return state
 
@@ -87,7 +163,7 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
 
 
 def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
+    torch = import_torch()
     from model.export import PARITY, describe, parity, to_onnx
     from model.student import ImageStudent
     from model.train import loss_of
@@ -95,12 +171,11 @@ def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, 
 
     torch.manual_seed(0)
     net = ImageStudent().train()
-    data = pictures.load(shards, "train", tmp_path)
-    frames, masks = (torch.from_numpy(a) for a in pictures.batch(data, 0, 8, seed=0, small=True))
+    seen = augment.batch([data.load(shards, "train", tmp_path)], 0, 8, seed=0, small=True)
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
-        loss = loss_of(net, frames, masks, "cpu")
+        loss = loss_of(net, seen, "cpu")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -114,3 +189,31 @@ def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, 
     assert SaliencySession(exported).run(np.zeros((3, 160, 224, 3), np.uint8)).saliency.shape == (3, 80, 112)
     assert describe("x", exported)["sha256"] == describe("x", to_onnx(net))["sha256"], "the export is not repeatable"
     assert onnx.load_model_from_string(exported).ir_version <= 10
+
+
+def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> None:
+    torch = import_torch()
+    from model.evaluate import torch_predict
+    from model.export import to_onnx
+    from model.student import ImageStudent
+    from model.train import loss_of
+    from model.warm_start import start_from
+
+    torch.manual_seed(0)
+    taught = ImageStudent().train()
+    seen = augment.batch([data.load(shards, "train", tmp_path)], 0, 16, seed=0, small=True)
+    optimiser = torch.optim.AdamW(taught.parameters(), 3e-3)
+    for _ in range(4):  # norms away from where they start
+        loss_of(taught, seen, "cpu").backward()
+        optimiser.step()
+    file = tmp_path / "taught.onnx"
+    file.write_bytes(to_onnx(taught.eval()))
+
+    net = ImageStudent()
+    frames = torch.from_numpy(seen.frames).permute(0, 3, 1, 2).float().div_(255)
+    assert start_from(net, str(file), frames) == sum(isinstance(m, torch.nn.Conv2d) for m in net.modules()) - 2
+    np.testing.assert_allclose(torch_predict(net.eval(), seen.frames), torch_predict(taught, seen.frames), atol=1e-4)
+
+    narrower = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.BatchNorm2d(8))
+    with pytest.raises(SystemExit, match="convolution 0 is"):
+        start_from(narrower, str(file), frames)
