@@ -16,7 +16,9 @@ import io
 import json
 import textwrap
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,24 +27,27 @@ import torch
 from torch import Tensor, nn
 
 from model.evaluate import torch_predict
-from model.student import ImageStudent, saliency
+from model.networks import NETWORKS, make_network
+from model.student import saliency
 
 OPSET = 17
 PARITY = 1e-3  # largest difference from torch, anywhere in any mask
-INPUT_PIXELS = 256 * 144
 SIZE_MULTIPLE = 16
 WEIGHTS_LICENCE = "BSD-2-Clause-Patent"
 IDENTITY = ("<!-- identity -->", "<!-- /identity -->")  # the part of a card that the export writes
-TRAINING_DATA = ["DUTS-TR (Wang et al., CVPR 2017): free for academic research"]
+DUTS = "DUTS-TR (Wang et al., CVPR 2017): free for academic research"
+OSIE = "OSIE (Xu et al., Journal of Vision 2014): MIT"
+OBJECTS_TEACHER = "soft labels of U2-Net-p (Qin et al., 2020), itself trained on DUTS-TR: Apache-2.0"
+GAZE_TEACHER = "soft labels of the gaze model of twitter-research/image-crop-analysis: Apache-2.0"
 
 
 class Contract(nn.Module):
     """A student behind vsal's contract: uint8 [n, h, w, 3] -> float32 [n, h/2, w/2] in 0..1."""
 
-    def __init__(self, net: ImageStudent) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = copy.deepcopy(net).eval()
-        stem = self.net.stem[0]
+        stem = next(m for m in self.net.modules() if isinstance(m, nn.Conv2d))
         with torch.no_grad():
             stem.weight.div_(255)  # exact: the convolution has no bias and pads with zeros
 
@@ -51,8 +56,8 @@ class Contract(nn.Module):
         return saliency(self.net(frames.permute(0, 3, 1, 2).float()))
 
 
-def to_onnx(net: ImageStudent) -> bytes:
-    """The student as an ONNX file."""
+def to_onnx(net: nn.Module, input_pixels: int = NETWORKS["student"].input_pixels) -> bytes:
+    """An image network as an ONNX file; input_pixels is the height * width that it is made for."""
     buffer = io.BytesIO()
     axes = {"frames": {0: "n", 1: "h", 2: "w"}, "saliency": {0: "n", 1: "rows", 2: "cols"}}
     with warnings.catch_warnings():
@@ -62,13 +67,13 @@ def to_onnx(net: ImageStudent) -> bytes:
             input_names=["frames"], output_names=["saliency"], dynamic_axes=axes,
         )  # fmt: skip
     model = onnx.load_model_from_string(buffer.getvalue())
-    for key, value in (("kind", "image"), ("input_pixels", INPUT_PIXELS), ("size_multiple", SIZE_MULTIPLE)):
+    for key, value in (("kind", "image"), ("input_pixels", input_pixels), ("size_multiple", SIZE_MULTIPLE)):
         model.metadata_props.add(key=f"vsal.{key}", value=str(value))
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
 
-def parity(net: ImageStudent, model_bytes: bytes) -> float:
+def parity(net: nn.Module, model_bytes: bytes) -> float:
     """Largest difference between torch and ONNX Runtime over sizes, batches, noise, and black and white."""
     session = ort.InferenceSession(model_bytes, providers=["CPUExecutionProvider"])
     rng, worst = np.random.default_rng(0), 0.0
@@ -82,23 +87,36 @@ def parity(net: ImageStudent, model_bytes: bytes) -> float:
     return worst
 
 
-def describe(name: str, model_bytes: bytes) -> dict[str, object]:
-    """The registry's entry of an exported file."""
+def describe(name: str, model_bytes: bytes, training_data: Sequence[str] = ()) -> dict[str, object]:
+    """The registry's entry of an exported file, of any kind."""
     from vsal.saliency.contract import operators, parameter_count, parse
 
     model = parse(model_bytes)
+    properties = {p.key: p.value for p in model.metadata_props}
     return {
         "name": name,
         "file": f"{name}.onnx",
-        "kind": "image",
+        "kind": properties["vsal.kind"],
         "sha256": hashlib.sha256(model_bytes).hexdigest(),
         "parameters": parameter_count(model),
         "licence": WEIGHTS_LICENCE,
-        "training_data": TRAINING_DATA,
+        "training_data": list(training_data),
         "ops": operators(model),
-        "input": {"pixels": INPUT_PIXELS, "multiple": SIZE_MULTIPLE},
+        "input": {"pixels": int(properties["vsal.input_pixels"]), "multiple": int(properties["vsal.size_multiple"])},
         "card": f"cards/{name}.md",
     }
+
+
+def training_data(run: Mapping[str, Any]) -> list[str]:
+    """What the network of a training run has seen, with its licence."""
+    data = [DUTS]
+    if run["gaze"]:
+        data.append(OSIE)
+    if run["object_labels"]:
+        data.append(OBJECTS_TEACHER)
+    if run["gaze_labels"]:
+        data.append(GAZE_TEACHER)
+    return data
 
 
 def register(folder: Path, entry: dict[str, object]) -> None:
@@ -140,16 +158,17 @@ def main() -> None:
     parser.add_argument("--folder", default="model", help="where the file and registry.json go")
     args = parser.parse_args()
     state = torch.load(args.checkpoint, weights_only=True, map_location="cpu")
-    net = ImageStudent()
+    run = json.loads(state["run"])
+    net = make_network(run["network"])
     net.load_state_dict(state["ema"])
     net.eval()
-    model_bytes = to_onnx(net)
+    model_bytes = to_onnx(net, NETWORKS[run["network"]].input_pixels)
     difference = parity(net, model_bytes)
     if difference > PARITY:
         raise SystemExit(f"ONNX Runtime differs from torch by {difference:.2e}, more than {PARITY:.0e}: not written")
     folder = Path(args.folder)
     (folder / f"{args.name}.onnx").write_bytes(model_bytes)
-    entry = describe(args.name, model_bytes)
+    entry = describe(args.name, model_bytes, training_data(run))
     register(folder, entry)
     stamp(folder / str(entry["card"]), entry)
     print(

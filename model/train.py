@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 from model import augment, data
 from model.augment import Batch
 from model.evaluate import score_masks, torch_predict
-from model.student import ImageStudent
+from model.networks import NETWORKS, make_network
 from model.warm_start import start_from
 
 WARMUP_STEPS = 200
@@ -39,6 +39,7 @@ class Run:
     out: str
     cache: str
     steps: int
+    network: str = "student"
     seed: int = 0
     batch: int = 32
     rate: float = 2e-3
@@ -138,7 +139,7 @@ def train_image(run: Run, stop: int | None = None) -> Path:
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
     sets, held_out = open_sets(run), data.load(run.data, "val", run.cache)
-    net = ImageStudent().to(run.device).to(memory_format=torch.channels_last)
+    net = make_network(run.network).to(run.device).to(memory_format=torch.channels_last)
     first, last_file = 0, out / "last.pt"
     if not last_file.exists():
         first_weights(net, sets, run)
@@ -184,7 +185,7 @@ def steps_in(minutes: float, run: Run) -> int:
     CPU time, not wall time: a run that other work holds up does not shrink.
     """
     sets = open_sets(run)
-    net = ImageStudent().to(run.device).to(memory_format=torch.channels_last).train()
+    net = make_network(run.network).to(run.device).to(memory_format=torch.channels_last).train()
     probe = list(augment.batches(sets, 0, 10, run.batch, run.seed))
     for n, seen in enumerate(probe):
         if n == 3:
@@ -198,6 +199,7 @@ def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["image"])
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="student", help="which image network")
     parser.add_argument("--data", required=True, help="folder of DUTS-style shards: train-*.parquet, val-*.parquet")
     parser.add_argument("--out", required=True, help="folder of the checkpoints")
     parser.add_argument("--gaze", default="", help="folder of Parquet files of pictures with fixations")
@@ -220,6 +222,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     run = Run(
         data=args.data, out=args.out, cache=args.cache or str(Path(args.out) / "cache"), steps=args.steps or 0,
+        network=args.network,
         seed=args.seed, batch=args.batch, rate=args.rate, cooldown=args.cooldown, small_steps=args.small_steps,
         save_every=args.save_every, device=args.device, gaze=args.gaze, object_labels=tuple(args.object_labels),
         gaze_labels=tuple(args.gaze_labels), init=args.init,
