@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,18 +18,41 @@ def _missing(what: str) -> None:
     pytest.skip(what)
 
 
+def _installed(name: str) -> str:
+    """Where tests/install_encoders.sh puts a program."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return str(cache / "vsal" / "programs" / "bin" / name)
+
+
 @pytest.fixture(scope="session")
 def svtav1() -> str:
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vsal" / "programs" / "bin" / "SvtAv1EncApp"
-    )
-    for program in (None, str(cache)):
+    for program in (None, _installed("SvtAv1EncApp")):
         try:
             return find_svtav1(program)[0]
         except SettingsError:
             continue
-    _missing("no SvtAv1EncApp >= 1.6: tests/install_svtav1.sh brings one")
+    _missing("no SvtAv1EncApp >= 1.6: tests/install_encoders.sh brings one")
     raise AssertionError
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(_installed(name))
+    if found is None:
+        _missing(f"no {name}: tests/install_encoders.sh brings one")
+        raise AssertionError
+    return found
+
+
+@pytest.fixture(scope="session")
+def x264() -> str:
+    """The program of that name, not the library in PyAV."""
+    return _program("x264")
+
+
+@pytest.fixture(scope="session")
+def x265() -> str:
+    """The program of that name, not the library in PyAV."""
+    return _program("x265")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 
 from tests.encode.test_title import settings_of
-from tests.encode.titles import wandering
+from tests.encode.titles import wandering, write_manifest, write_source
 from vsal.encode.rectangles import Rectangle, draw
 from vsal.encode.settings import Codec, ExportFormat
 from vsal.encode.sidecar import ExportSettings, export_title
 from vsal.encode.verify import Verdict, verify_title
-from vsal.manifest import TitleManifest, maps_uri
+from vsal.manifest import MapRow, TitleManifest, maps_uri
 
 
 @pytest.fixture
@@ -29,12 +30,61 @@ def index_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("kind", [ExportFormat.X264_QPFILE, ExportFormat.X265_QPFILE])
-def test_qpfiles_force_a_keyframe_at_each_shot_and_leave_the_qp(
-    kind: ExportFormat, title: TitleManifest, tmp_path: Path
+ENDINGS = {"x264": "264", "x265": "hevc"}
+QPFILES = [(ExportFormat.X264_QPFILE, "x264"), (ExportFormat.X265_QPFILE, "x265")]
+# Without scene cuts and with endless groups of pictures no keyframe but the first is the program's own idea.
+NO_KEYFRAMES = {
+    "x264": ["--demuxer", "y4m", "--preset", "superfast", "--no-scenecut", "--keyint", "infinite"],
+    "x265": ["--y4m", "--preset", "ultrafast", "--no-scenecut", "--keyint", "-1"],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), QPFILES)
+def test_the_encoder_s_program_takes_a_qpfile_and_begins_each_shot_with_a_keyframe(
+    kind: ExportFormat, name: str, uneven: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
 ) -> None:
-    (path,) = export_title(title, kind, str(tmp_path))
-    assert Path(path).read_text() == "0 I -1\n24 I -1\n48 I -1\n"
+    program = request.getfixturevalue(name)
+    with TitleManifest(maps_uri(str(uneven / "out"), "title")) as title:
+        starts = {start for _, start, _ in title.shots()}
+        (path,) = export_title(title, kind, str(tmp_path))
+        frame_count = title.frames
+    assert starts == {0, 17, 18, 50}
+    y4m = tmp_path / "clip.y4m"
+    subprocess.run([ffmpeg, "-v", "error", "-i", uneven / "clip.mp4", y4m], check=True)
+    kept = {}
+    for what, words in (("forced", ["--qpfile", path]), ("free", [])):
+        made = tmp_path / f"{what}.{ENDINGS[name]}"
+        run = [program, *NO_KEYFRAMES[name], "--crf", "28", *words, "--output", made, y4m]
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
+        # Both programs tell of a line that they cannot read, and then go on without the file.
+        assert (done.returncode, "qpfile" in done.stderr) == (0, False), done.stderr
+        kept[what] = keyframes_of(made)
+    assert kept == {"forced": (frame_count, starts), "free": (frame_count, {0})}
+
+
+def keyframes_of(stream: Path) -> tuple[int, set[int]]:
+    """How many frames a bare stream holds, and the numbers of its keyframes, in display order."""
+    with av.open(str(stream)) as container:
+        shown = [frame.key_frame for frame in container.decode(video=0)]
+    return len(shown), {number for number, key in enumerate(shown) if key}
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of 72 frames whose shots begin at 0, 17, 18 and 50, where no rule of thumb would put a keyframe."""
+    folder = tmp_path_factory.mktemp("uneven")
+    bounds = [0, 17, 18, 50, 72]
+
+    def moved(row: MapRow) -> MapRow | None:
+        if row.map + 1 >= len(bounds):
+            return None
+        start, end = bounds[row.map], bounds[row.map + 1]
+        ticks = (row.pts_end - row.pts_start) // (row.frame_end - row.frame_start)
+        times = start * ticks, end * ticks
+        return replace(row, shot=row.map, frame_start=start, frame_end=end, pts_start=times[0], pts_end=times[1])
+
+    write_manifest(folder / "out", write_source(folder / "clip.mp4"), moved)
+    return folder
 
 
 def test_mediacodec_maps_are_int8_rasters_with_an_index(title: TitleManifest, tmp_path: Path) -> None:

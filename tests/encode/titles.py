@@ -65,9 +65,15 @@ def wandering(rows: int, cols: int, count: int) -> list[np.ndarray]:
 
 
 def write_manifest(
-    out: Path | str, source: Path | str, change: Callable[[MapRow], MapRow] = lambda row: row, title_id: str = "title"
+    out: Path | str,
+    source: Path | str,
+    change: Callable[[MapRow], MapRow | None] = lambda row: row,
+    title_id: str = "title",
 ) -> str:
-    """A manifest of a source, of shots of 24 frames with a map every 8; returns the title's id."""
+    """A manifest of a source, of shots of 24 frames with a map every 8; returns the title's id.
+
+    `change` may make another row of each, or leave it out with None.
+    """
     picture = read_picture(str(source))
     info = picture.info
     times = [frame.pts for frame in frames(picture)]
@@ -79,7 +85,9 @@ def write_manifest(
     for row in rows_of(wandering(rows, cols, count), info.width, info.height, MAP, info.time_base, shots=shots):
         end = min(row.frame_end, len(times))
         whole = replace(row, title_id=title_id, frame_end=end, pts_start=ends[row.frame_start], pts_end=ends[end])
-        found.append(change(whole))
+        changed = change(whole)
+        if changed is not None:
+            found.append(changed)
     uri = maps_uri(str(out), title_id)
     local = storage.staging_file(uri)
     metadata = file_metadata(storage.stat(str(source)), "none", "0" * 64, PrepareSettings().shaping(), info.to_json())
