@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import io
 import json
-import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +26,12 @@ from torch import Tensor, nn
 
 from model.evaluate import torch_predict
 from model.networks import NETWORKS, make_network
+from model.registering import enter
 from model.student import saliency
 
 OPSET = 17
 PARITY = 1e-3  # largest difference from torch, anywhere in any mask
 SIZE_MULTIPLE = 16
-WEIGHTS_LICENCE = "BSD-2-Clause-Patent"
-IDENTITY = ("<!-- identity -->", "<!-- /identity -->")  # the part of a card that the export writes
 DUTS = "DUTS-TR (Wang et al., CVPR 2017): free for academic research"
 OSIE = "OSIE (Xu et al., Journal of Vision 2014): MIT"
 OBJECTS_TEACHER = "soft labels of U2-Net-p (Qin et al., 2020), itself trained on DUTS-TR: Apache-2.0"
@@ -87,26 +84,6 @@ def parity(net: nn.Module, model_bytes: bytes) -> float:
     return worst
 
 
-def describe(name: str, model_bytes: bytes, training_data: Sequence[str] = ()) -> dict[str, object]:
-    """The registry's entry of an exported file, of any kind."""
-    from vsal.saliency.contract import operators, parameter_count, parse
-
-    model = parse(model_bytes)
-    properties = {p.key: p.value for p in model.metadata_props}
-    return {
-        "name": name,
-        "file": f"{name}.onnx",
-        "kind": properties["vsal.kind"],
-        "sha256": hashlib.sha256(model_bytes).hexdigest(),
-        "parameters": parameter_count(model),
-        "licence": WEIGHTS_LICENCE,
-        "training_data": list(training_data),
-        "ops": operators(model),
-        "input": {"pixels": int(properties["vsal.input_pixels"]), "multiple": int(properties["vsal.size_multiple"])},
-        "card": f"cards/{name}.md",
-    }
-
-
 def training_data(run: Mapping[str, Any]) -> list[str]:
     """What the network of a training run has seen, with its licence."""
     data = [DUTS]
@@ -117,36 +94,6 @@ def training_data(run: Mapping[str, Any]) -> list[str]:
     if run["gaze_labels"]:
         data.append(GAZE_TEACHER)
     return data
-
-
-def register(folder: Path, entry: dict[str, object]) -> None:
-    """Put an entry into FOLDER/registry.json in place of the one of that name."""
-    path = folder / "registry.json"
-    known = json.loads(path.read_text())["models"] if path.exists() else []
-    models = sorted([m for m in known if m["name"] != entry["name"]] + [entry], key=lambda m: str(m["name"]))
-    path.write_text(json.dumps({"models": models}, indent=2) + "\n")
-
-
-def stamp(card: Path, entry: dict[str, object]) -> None:
-    """Write the identity of the file into its card, between the marks, so that card, registry and file agree.
-
-    Raises:
-        SystemExit: the card is not there or has no marks: a model is not shipped without a card.
-    """
-    ops = textwrap.fill(f"Operators: {', '.join(entry['ops'])}.", 120)  # type: ignore[arg-type]
-    lines = [
-        f"- File: `{entry['file']}`",
-        f"- sha256: `{entry['sha256']}`",
-        f"- Parameters: {entry['parameters']:,}",
-        "",
-        ops,
-    ]
-    text = card.read_text() if card.exists() else ""
-    if IDENTITY[0] not in text or IDENTITY[1] not in text:
-        raise SystemExit(f"{card} needs the lines {IDENTITY[0]} and {IDENTITY[1]}: write the card first")
-    before, rest = text.split(IDENTITY[0], 1)
-    after = rest.split(IDENTITY[1], 1)[1]
-    card.write_text("\n".join([before + IDENTITY[0], *lines, IDENTITY[1] + after]))
 
 
 def main() -> None:
@@ -166,11 +113,7 @@ def main() -> None:
     difference = parity(net, model_bytes)
     if difference > PARITY:
         raise SystemExit(f"ONNX Runtime differs from torch by {difference:.2e}, more than {PARITY:.0e}: not written")
-    folder = Path(args.folder)
-    (folder / f"{args.name}.onnx").write_bytes(model_bytes)
-    entry = describe(args.name, model_bytes, training_data(run))
-    register(folder, entry)
-    stamp(folder / str(entry["card"]), entry)
+    entry = enter(Path(args.folder), args.name, model_bytes, training_data(run))
     print(
         f"{args.name}.onnx: step {state['step']}, {len(model_bytes) / 1e6:.2f} MB, {entry['parameters']} parameters, ",
         end="",

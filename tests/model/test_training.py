@@ -164,7 +164,8 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
 
 def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
-    from model.export import PARITY, describe, parity, to_onnx
+    from model.export import PARITY, parity, to_onnx
+    from model.registering import describe
     from model.student import ImageStudent
     from model.train import loss_of
     from vsal.saliency import ModelInput, SaliencySession, read_contract
