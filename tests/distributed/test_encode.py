@@ -13,7 +13,8 @@ from tests.encode.titles import write_manifest, write_source
 from vsal.distributed import encode as driver
 from vsal.distributed.encode import encode_catalogue
 from vsal.distributed.encode_metrics import EncodeMetrics
-from vsal.distributed.encode_outcomes import EncodeOutcome, EncodeProgress, EncodeSummary
+from vsal.distributed.encode_outcomes import EncodeOutcome, EncodeSummary
+from vsal.distributed.outcomes import Progress
 from vsal.encode.settings import Budget, Codec, EncodeSettings, SettingIgnored
 from vsal.errors import Reason, SettingsError
 from vsal.settings import RunSettings
@@ -38,13 +39,13 @@ def counted() -> list[EncodeOutcome]:
 
 
 @pytest.fixture(scope="module")
-def seen() -> list[EncodeProgress]:
+def seen() -> list[Progress]:
     return []
 
 
 @pytest.fixture(scope="module")
 def summary(
-    catalogue: tuple[Path, Path, Path], counted: list[EncodeOutcome], seen: list[EncodeProgress], local_ray: None
+    catalogue: tuple[Path, Path, Path], counted: list[EncodeOutcome], seen: list[Progress], local_ray: None
 ) -> Iterator[EncodeSummary]:
     class Counting(EncodeMetrics):
         def ended(self, outcome: EncodeOutcome) -> None:
@@ -78,7 +79,7 @@ def test_the_run_is_summed_up_beside_the_encodes(summary: EncodeSummary, catalog
 
 
 def test_every_title_is_counted_once(
-    summary: EncodeSummary, counted: list[EncodeOutcome], seen: list[EncodeProgress]
+    summary: EncodeSummary, counted: list[EncodeOutcome], seen: list[Progress]
 ) -> None:
     assert sorted(counted, key=lambda outcome: outcome.title_id) == list(summary.outcomes)
     assert [progress.finished for progress in seen if progress.finished] == counted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Plain lines go to logs that somebody pays for.
 PLAIN_INTERVAL_S = 5.0
+SHOWN_FAILURES = 20
 
 
 @contextlib.contextmanager
@@ -90,6 +91,19 @@ def span(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def failure_lines(failed: Sequence[Mapping[str, Any]], more: str) -> list[str]:
+    """The first of the failed titles of a summary, each with its reason; `more` says where all of them are."""
+    from rich.markup import escape
+
+    told = [
+        f"[red]failed[/]  {escape(item['title_id'])}  {item['reason']}: {escape(item['detail'])}"
+        for item in failed[:SHOWN_FAILURES]
+    ]
+    if len(failed) > SHOWN_FAILURES:
+        told.append(f"... and {len(failed) - SHOWN_FAILURES} more: {escape(more)}")
+    return told
 
 
 def _tell_failure(console: Console, progress: Progress) -> None:

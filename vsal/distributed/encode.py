@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import ray
@@ -15,17 +13,17 @@ import ray
 from vsal import manifest, storage
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.encode_metrics import EncodeMetrics
-from vsal.distributed.encode_outcomes import EncodeLedger, EncodeOutcome, EncodeProgress, EncodeSummary
+from vsal.distributed.encode_outcomes import EncodeOutcome, EncodeSummary, EncodeTally, write_summary
 from vsal.distributed.encode_tasks import WorkerKilled, answer_of, chunk_task, join_task, plan_task
-from vsal.distributed.prepare import POLL_S, RETRIED
-from vsal.distributed.tasks import POISON_DEATHS
+from vsal.distributed.outcomes import Progress, new_run_id
+from vsal.distributed.retries import POISON_DEATHS, POLL_S, RETRIED
 from vsal.encode.chunks import ChunkDone
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import EncodePlan, check_settings
 from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.settings import RunSettings
 
-OnProgress = Callable[[EncodeProgress], None]
+OnProgress = Callable[[Progress], None]
 
 
 def encode_catalogue(
@@ -67,19 +65,19 @@ def encode_catalogue(
         )
     storage.check_writable(dest)
     check_settings(settings)
-    ledger = EncodeLedger(dest, len(wanted), began)
+    tally = EncodeTally(len(wanted), began)
     with ray_cluster(run, address):
-        _Driver(out, dest, settings, run, ledger, on_progress).work(wanted)
+        _Driver(out, dest, settings, run, tally, on_progress).work(wanted)
         seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = EncodeSummary(
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+        run_id=new_run_id(),
         dest=dest,
-        outcomes=ledger.in_order(wanted),
+        outcomes=tally.in_order(wanted),
         seconds=seconds,
         max_failed=run.max_failed,
         settings=settings.to_json(),
     )
-    ledger.write(summary)
+    write_summary(summary)
     return summary
 
 
@@ -119,11 +117,11 @@ class _Driver:
         dest: str,
         settings: EncodeSettings,
         run: RunSettings,
-        ledger: EncodeLedger,
+        tally: EncodeTally,
         on_progress: OnProgress | None,
     ) -> None:
         self._out, self._dest, self._settings, self._run = out, dest, settings, run
-        self._ledger, self._on_progress = ledger, on_progress
+        self._tally, self._on_progress = tally, on_progress
         self._size = cluster_size()
         self._most = run.titles_in_flight or int(self._size.cpus) + 1
         self._metrics = EncodeMetrics()
@@ -171,7 +169,7 @@ class _Driver:
             self._planned(step.title_id, title, answer)
         elif step.kind == "chunk":
             title.done[step.chunk] = answer
-            self._ledger.open_frames[step.title_id] = sum(part.frames for part in title.done.values())
+            self._tally.open_frames[step.title_id] = sum(part.frames for part in title.done.values())
             if len(title.done) == len(title.planned.chunks):
                 self._start(_Step(step.title_id, "join"))
         else:
@@ -215,7 +213,7 @@ class _Driver:
 
     def _settle(self, outcome: EncodeOutcome) -> None:
         self._forget(outcome.title_id)
-        self._ledger.settle(outcome)
+        self._tally.settle(outcome)
         self._metrics.ended(outcome)
         del self._open[outcome.title_id]
         self._show(outcome)
@@ -223,7 +221,7 @@ class _Driver:
     def _show(self, ended: EncodeOutcome | None) -> None:
         self._metrics.in_flight(len(self._open))
         if self._on_progress is not None:
-            self._on_progress(self._ledger.progress(len(self._open), ended))
+            self._on_progress(self._tally.progress(len(self._open), ended))
 
 
 def _outcome(
@@ -239,6 +237,7 @@ def _outcome(
         chunks=len(record["chunks"]),
         seconds=seconds,
         attempts=attempts,
+        duration_s=record["duration_s"],
         bit_share=(record["budget"] or {}).get("achieved"),
     )
 

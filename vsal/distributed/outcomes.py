@@ -1,14 +1,52 @@
-"""What a run says of its titles: one small record each, and their sum."""
+"""What a run says of its titles: one small record each, and their sum; what runs of all kinds have in common."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from vsal.errors import Reason
 
 Status = Literal["done", "skipped", "failed"]
+
+_LISTED = 1000  # outcomes in a summary at most; what lies beside the results holds the same
+_TOLD_OF_FAILED = ("title_id", "uri", "reason", "detail", "attempts")
+
+
+class Outcome(Protocol):
+    """What is known of a title that has ended, whatever was done with it: a data class with these fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def title_id(self) -> str:
+        """Of the title."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it failed."""
+
+    @property
+    def detail(self) -> str:
+        """The same in a sentence."""
+
+    @property
+    def frames(self) -> int:
+        """In the title."""
+
+    @property
+    def duration_s(self) -> float:
+        """Of the title."""
+
+
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +77,54 @@ class Progress:
     skipped: int
     failed: int
     in_flight: int
-    frames: int  # scanned so far, of finished and of open titles
+    frames: int  # done so far, of finished and of open titles
     video_s: float  # seconds of video behind those frames
     elapsed_s: float
     eta_s: float | None
-    finished: TitleOutcome | None = None  # the title that has just ended, if one has
+    finished: Outcome | None = None  # the title that has just ended, if one has
+
+
+def new_run_id() -> str:
+    """A name for a run that sorts by its time (UTC)."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+class Summary(Generic[AnyOutcome]):
+    """What the summaries of all kinds of runs tell in the same words; those that inherit it are data classes."""
+
+    __slots__ = ()
+    outcomes: Sequence[AnyOutcome]
+    max_failed: int
+
+    def count(self, status: Status) -> int:
+        """Number of titles that ended so."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    def total(self, figure: str) -> int:
+        """Sum of a figure over the titles that were done in this run."""
+        return sum(getattr(outcome, figure) for outcome in self.outcomes if outcome.status == "done")
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if no more titles failed than were allowed to."""
+        return 0 if self.count("failed") <= self.max_failed else 1
+
+    def counts(self) -> dict[str, int]:
+        """How many titles ended in each way."""
+        return {"done": self.count("done"), "skipped": self.count("skipped"), "failed": self.count("failed")}
+
+    def failed(self) -> list[dict[str, Any]]:
+        """The titles that failed, each with its reason code."""
+        records = (asdict(outcome) for outcome in self.outcomes if outcome.status == "failed")
+        return [{key: record[key] for key in _TOLD_OF_FAILED if key in record} for record in records]
+
+    def listed(self) -> list[dict[str, Any]] | None:
+        """One record a title; None where they are too many to be printed."""
+        return [asdict(outcome) for outcome in self.outcomes] if len(self.outcomes) <= _LISTED else None
 
 
 @dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(Summary[TitleOutcome]):
     """The end of a run: what is printed, written to OUT/runs/<run_id>.json and turned into an exit code."""
 
     run_id: str
@@ -58,39 +135,19 @@ class RunSummary:
     max_failed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def count(self, status: Status) -> int:
-        """Number of titles that ended so."""
-        return sum(outcome.status == status for outcome in self.outcomes)
-
-    @property
-    def exit_code(self) -> int:
-        """0 only if no more titles failed than were allowed to."""
-        return 0 if self.count("failed") <= self.max_failed else 1
-
     def document(self) -> dict[str, Any]:
         """The JSON document of the run."""
-        did = [outcome for outcome in self.outcomes if outcome.status == "done"]
         return {
             "run_id": self.run_id,
             "out": self.out,
-            "titles": {"done": len(did), "skipped": self.count("skipped"), "failed": self.count("failed")},
-            "shots": sum(outcome.shots for outcome in did),
-            "maps": sum(outcome.maps for outcome in did),
-            "frames": sum(outcome.frames for outcome in did),
-            "decode_errors": sum(outcome.decode_errors for outcome in did),
+            "titles": self.counts(),
+            "shots": self.total("shots"),
+            "maps": self.total("maps"),
+            "frames": self.total("frames"),
+            "decode_errors": self.total("decode_errors"),
             "seconds": round(self.seconds, 3),
             "startup_seconds": round(self.startup_s, 3),
-            "failed": [
-                {
-                    "title_id": o.title_id,
-                    "uri": o.uri,
-                    "reason": str(o.reason),
-                    "detail": o.detail,
-                    "attempts": o.attempts,
-                }
-                for o in self.outcomes
-                if o.status == "failed"
-            ],
-            "outcomes": [asdict(outcome) for outcome in self.outcomes] if len(self.outcomes) <= 1000 else None,
+            "failed": self.failed(),
+            "outcomes": self.listed(),
             "settings": self.settings,
         }

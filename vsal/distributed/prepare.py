@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import ray
@@ -21,9 +19,9 @@ from vsal.distributed.cluster import check_budget, cluster_size, ray_cluster
 from vsal.distributed.job import Job, boxed
 from vsal.distributed.ledger import Ledger
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
+from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome, new_run_id
+from vsal.distributed.retries import POISON_DEATHS, POLL_S, RETRIED
 from vsal.distributed.tasks import (
-    POISON_DEATHS,
     STALL_S,
     attempt_id_of,
     prepare_short_title,
@@ -38,9 +36,6 @@ from vsal.saliency.contract import read_contract, require_any_order
 from vsal.saliency.registry import load_model
 from vsal.settings import PrepareSettings, RunSettings
 
-# Worth another try: the title itself is not at fault, or may not be.
-RETRIED = {Reason.WORKER_DIED, Reason.WRITE_FAILED}
-POLL_S = 0.5
 SHORT_BYTES = 2_000_000  # files that are tried as one segment in one task: most last seconds
 
 OnProgress = Callable[[Progress], None]
@@ -100,9 +95,9 @@ def prepare_catalogue(
             _Driver(job, ledger, in_flight, on_progress).work(todo)
             seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = RunSummary(
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+        run_id=new_run_id(),
         out=out,
-        outcomes=ledger.in_order(titles),
+        outcomes=ledger.in_order([title.title_id for title in titles]),
         seconds=seconds,
         startup_s=startup_s,
         max_failed=run.max_failed,

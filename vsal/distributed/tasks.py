@@ -18,6 +18,7 @@ from vsal.distributed.actors import StaleTitle
 from vsal.distributed.job import Job, JobBox, unboxed
 from vsal.distributed.open_title import OpenTitle
 from vsal.distributed.outcomes import TitleOutcome
+from vsal.distributed.retries import POISON_DEATHS
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
 from vsal.saliency.contract import ModelInput
@@ -29,7 +30,6 @@ from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
 # A decoder of any codec here is hundreds of times faster than this share of real time; what takes longer hangs.
 STALL_S = 300.0
 STALL_PER_VIDEO_S = 20.0
-POISON_DEATHS = 2  # a title that has killed so many workers would kill the next
 
 
 @ray.remote(num_cpus=0, max_retries=0)

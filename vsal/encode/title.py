@@ -38,6 +38,7 @@ class EncodePlan:
         dest: the finished file.
         record: beside it, what it was made of; its presence with the right key is what resume reads.
         last_duration: of the last frame, in the source's time base.
+        duration_s: of the title, from its first frame to the end of its last.
         key: of everything that was asked for; how the title is cut in the end is no part of it.
         folder: of the chunks, until they are joined.
         solved: the strength of the maps, where a share of the bits was asked for.
@@ -52,6 +53,7 @@ class EncodePlan:
     record: str
     container: str
     last_duration: int
+    duration_s: float
     key: str
     folder: str
     solved: Solved | None = None
@@ -107,6 +109,7 @@ def plan_title(
             record=storage.join(dest, f"{title_id}.encode.json"),
             container=container,
             last_duration=last.pts_end - last.pts_start if rest == 0 else picture.info.frame_duration,
+            duration_s=float((last.pts_end - title.map_at(0).pts_start) * picture.info.time_base),
             key=f"{key_of(title, picture, settings)}-{container}-{len(chunks)}",
             folder=folder,
         )
@@ -207,6 +210,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
         "bytes": storage.stat(plan.dest).size,
         "video_bytes": sum(chunk.size for chunk in results),
         "frames": sum(chunk.frames for chunk in results),
+        "duration_s": round(plan.duration_s, 3),
         "chunks": [[chunk.frame_start, chunk.frame_end] for chunk in chunks],
         "reused": sum(chunk.reused for chunk in results),
         "encode_seconds": round(sum(chunk.seconds for chunk in results), 3),

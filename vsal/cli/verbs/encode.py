@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vsal.cli.options import verb
+from vsal.cli.progress import display, failure_lines, span
 from vsal.cli.screen import Screen
 from vsal.encode.settings import Budget, Codec, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
+
+if TYPE_CHECKING:
+    from vsal.distributed.encode_outcomes import EncodeSummary
 
 RUN = frozenset({"attempts", "max_failed", "force", "titles_in_flight", "object_store_mb"})
 
@@ -60,10 +64,7 @@ def encode(
     A title whose encode with the same settings is there is left as it is. Settings under which an encoder would ignore
     the maps are refused.
     """
-    from rich.markup import escape
-
     from vsal.distributed.encode import encode_catalogue
-    from vsal.distributed.encode_outcomes import EncodeProgress
 
     settings = EncodeSettings(
         codec,
@@ -82,25 +83,38 @@ def encode(
         code_fields_as_frames=code_fields_as_frames,
         program=encoder_program,
     )
-    with screen.log.status("encoding") as status:
-
-        def show(progress: EncodeProgress) -> None:
-            ended = progress.done + progress.skipped + progress.failed
-            status.update(f"encoding: {ended} of {progress.titles} titles, {progress.frames} frames")
-
-        summary = encode_catalogue(out, dest, settings, run, title_ids=title or None, address=address, on_progress=show)
+    with display(screen.log) as report:
+        summary = encode_catalogue(
+            out, dest, settings, run, title_ids=title or None, address=address, on_progress=report
+        )
     screen.document(summary.document())
+    screen.show(*lines(summary, top_area))
+    if codec is Codec.VP9 and roi:
+        screen.note("VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are.")
+    return summary.exit_code
+
+
+def lines(summary: EncodeSummary, top_area: str | None = None) -> list[str]:
+    """The end of a run in words."""
+    from rich.markup import escape
+
     done, skipped, failed = (summary.count(status) for status in ("done", "skipped", "failed"))
-    screen.show(f"[bold]{done} encoded[/], {skipped} already there, {failed} failed, in {summary.seconds:.1f} s")
+    told = [f"[bold]{done} encoded[/], {skipped} already there, {failed} failed, in {span(summary.seconds)}"]
+    if done:
+        frames, size = summary.total("frames"), summary.total("bytes")
+        video_s = sum(outcome.duration_s for outcome in summary.outcomes if outcome.status == "done")
+        rate = f", {size * 8 / 1000 / video_s:.0f} kb/s" if video_s else ""
+        told.append(f"{frames} frames, {size / 1e6:.1f} MB{rate}: {frames / max(summary.seconds, 1e-9):.0f} frames/s")
     for outcome in summary.outcomes:
         if outcome.bit_share is not None:
             share = f"{top_area} of the picture gets {outcome.bit_share:.1%} of the bits"
-            screen.show(f"{escape(outcome.title_id)}: {share}")
-        if outcome.status == "failed":
-            screen.show(f"[red]failed[/]  {escape(outcome.title_id)}  {outcome.reason}: {escape(outcome.detail)}")
-    if codec is Codec.VP9 and roi:
-        screen.show("VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are.")
-    return summary.exit_code
+            told.append(f"{escape(outcome.title_id)}: {share}")
+    told += failure_lines(summary.failed(), f"{summary.dest}/runs/{summary.run_id}.json")
+    if failed and summary.exit_code == 0:
+        told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
+    if done or skipped:
+        told.append(f"Encodes: {escape(summary.dest)}")
+    return told
 
 
 def _budget(top_area: str | None, bit_share: str | None) -> Budget | None:

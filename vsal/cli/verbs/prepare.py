@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsal.cli.options import verb
-from vsal.cli.progress import display, span
+from vsal.cli.progress import display, failure_lines, span
 from vsal.cli.screen import Screen
 from vsal.settings import PrepareSettings, RunSettings
 
@@ -25,7 +25,6 @@ Address = Annotated[
     str | None,
     typer.Option(help="Ray cluster to join, host:port or 'auto' \\[default: start Ray here].", show_default=False),
 ]
-SHOWN_FAILURES = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -82,10 +81,7 @@ def lines(summary: RunSummary) -> list[str]:
             )
         if document["decode_errors"]:
             told.append(f"{document['decode_errors']} damaged places were decoded around")
-    for item in document["failed"][:SHOWN_FAILURES]:
-        told.append(f"[red]failed[/]  {escape(item['title_id'])}  {item['reason']}: {escape(item['detail'])}")
-    if failed > SHOWN_FAILURES:
-        told.append(f"... and {failed - SHOWN_FAILURES} more: vsal inspect {escape(summary.out)}")
+    told += failure_lines(document["failed"], f"vsal inspect {summary.out}")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:
