@@ -218,3 +218,35 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
     narrower = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.BatchNorm2d(8))
     with pytest.raises(SystemExit, match="convolution 0 is"):
         start_from(narrower, str(file), frames)
+
+
+def test_int8_stays_close_to_float_and_keeps_the_contract(shards: Path, tmp_path: Path) -> None:
+    from model.quantise import quantise
+    from vsal.saliency import SaliencySession, load_model, read_contract
+
+    given = load_model("image_saliency_student_v1")
+    sets = data.load(shards, "train", tmp_path)
+    made = quantise(given.data, sets)
+    assert len(made) < 0.4 * len(given.data)
+    assert read_contract(made) == read_contract(given.data)
+    frames = np.stack([cv2.resize(sets.image(i), (256, 144)) for i in range(4)])
+    exact, coarse = (SaliencySession(m).run(frames).saliency for m in (given.data, made))
+    assert 0 < np.abs(exact - coarse).mean() < 0.05
+
+
+def test_the_worst_pictures_come_first(shards: Path, tmp_path: Path) -> None:
+    from model.failures import SIZE, worst_stills
+
+    held_out = data.load(shards, "val", tmp_path)
+
+    def bright(frames: augment.U8) -> teach.F32:
+        """Right for all discs but the third picture's, which is drawn empty."""
+        found = (frames.mean(3) > 120).astype(np.float32)
+        same = np.array_equal(frames[0], cv2.resize(held_out.image(2), SIZE, interpolation=cv2.INTER_AREA))
+        return found * 0 if same else found
+
+    sheet = worst_stills(held_out, bright, 2)
+    assert sheet.shape == (2 * SIZE[1], 3 * SIZE[0], 3)
+    np.testing.assert_array_equal(
+        sheet[: SIZE[1], : SIZE[0]], cv2.resize(held_out.image(2), SIZE, interpolation=cv2.INTER_AREA)
+    )
