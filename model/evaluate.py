@@ -2,6 +2,8 @@
 
     python -m model.evaluate --model image_saliency_student_v1 --stills DUTS --clips DAVIS --gaze OSIE
 
+Stills and clips are squeezed to the size that the model is made for at 16:9, pictures with gaze keep their aspect.
+
 IoU is of block grids: mask and prediction are averaged to 96x72 and cut at 0.5. CC is Pearson's correlation of the
 same grids before the cut. Both are means over pictures (for clips: over frames, 3 a second, then over clips). NSS is
 the map's value at the fixations, in standard deviations above its mean, averaged over pictures.
@@ -11,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +26,8 @@ from numpy.typing import NDArray
 from model.data import Dataset, gaze_held_out, load
 
 if TYPE_CHECKING:
-    from vsal.saliency import SaliencySession
+    from vsal.saliency import ModelInput, SaliencySession
+    from vsal.saliency.registry import Model
 
 GRID = (96, 72)  # columns, rows
 CLIP_STEP = 8  # frames at 24 a second: the default sample rate of `vsal prepare`
@@ -96,16 +100,18 @@ def score_clip(folder: Path, name: str, predict: Predict, size: tuple[int, int] 
     return float(iou), float(cc)
 
 
-def score_gaze(shard: Path, predict: Predict, size: tuple[int, int] = (224, 160)) -> float:
+def score_gaze(shard: Path, predict: Predict, size_for: Callable[[float], tuple[int, int]]) -> float:
     """Mean NSS over the pictures of a Parquet file with name, image_webp, fixation_x and fixation_y (fractions).
 
-    Only the pictures that no student is trained on count (`gaze_held_out`).
+    size_for gives the (width, height) to scale a picture of an aspect to. Only the pictures that no student is trained
+    on count (`gaze_held_out`).
     """
     scores = []
     for row in pq.read_table(shard).to_pylist():
         if not gaze_held_out(row["name"]):
             continue
         bgr = cv2.imdecode(np.frombuffer(row["image_webp"], np.uint8), cv2.IMREAD_COLOR)
+        size = size_for(bgr.shape[1] / bgr.shape[0])
         mask = predict(shrink(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), size)[None])[0]
         if not row["fixation_x"] or mask.std() < 1e-6:
             scores.append(0.0)
@@ -127,51 +133,83 @@ def torch_predict(net: object, frames: U8) -> F32:
         return saliency(net(x)).numpy()  # type: ignore[operator, no-any-return]
 
 
-def frame_ms(session: SaliencySession, batch: int, size: tuple[int, int] = (256, 144)) -> tuple[float, float]:
-    """(median, fastest) milliseconds a frame over 30 calls on `batch` frames of noise."""
-    frames = np.random.default_rng(0).integers(0, 256, (batch, size[1], size[0], 3), np.uint8)
-    times = []
-    for _ in range(33):
-        start = time.perf_counter()
-        session.run(frames)
-        times.append((time.perf_counter() - start) / batch * 1e3)
-    return float(np.median(times[3:])), min(times[3:])
+def time_in_turn(models: Mapping[str, Judged], batch: int = 8, rounds: int = 25) -> dict[str, float]:
+    """Median milliseconds a frame of each model on one thread, at the size it is made for; they take turns."""
+    rng = np.random.default_rng(0)
+    frames = {
+        name: rng.integers(0, 256, (m.wants.batch or batch, *m.size[::-1], 3), np.uint8) for name, m in models.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(rounds + 2):
+        for name, model in models.items():
+            start = time.perf_counter()
+            model.session.run(frames[name])
+            times[name].append((time.perf_counter() - start) / len(frames[name]) * 1e3)
+    return {name: float(np.median(some[2:])) for name, some in times.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A model with its session, and what it wants to see."""
+
+    model: Model
+    session: SaliencySession
+    wants: ModelInput
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of a 16:9 picture that it is made for."""
+        return self.wants.size_for(16 / 9)
+
+    @classmethod
+    def open(cls, name: str) -> Judged:
+        """A registered model, or an .onnx file in vsal's contract."""
+        from vsal.saliency import SaliencySession, load_model, read_contract
+
+        model = load_model(name)
+        return cls(model, SaliencySession(model.data), read_contract(model.data))
+
+    def predict(self, frames: U8) -> F32:
+        """Masks of frames uint8 [n, h, w, 3], float32 [n, h', w']."""
+        return self.session.run(frames).saliency
+
+
+def figures(judged: Judged, stills: Dataset | None, clips: Path | None, gaze: Path | None) -> dict[str, float]:
+    """What a row of the table says of one model, by column."""
+    row: dict[str, float] = {}
+    if stills:
+        row["IoU"], row["CC"] = score_masks(stills, range(len(stills)), judged.predict, judged.size)
+    if clips:
+        scores = {name: score_clip(clips, name, judged.predict, judged.size) for name in clip_names(clips)}
+        print(f"{judged.model.name}:", ", ".join(f"{name} {iou:.2f}" for name, (iou, _) in scores.items()))
+        row["clips IoU"], row["clips CC"] = (float(v) for v in np.mean(list(scores.values()), axis=0))
+    if gaze:
+        for shard in sorted(gaze.glob("*.parquet")):
+            row[f"NSS {shard.stem}"] = score_gaze(shard, judged.predict, judged.wants.size_for)
+    return row
 
 
 def main() -> None:
-    """Parse the command line and print the figures."""
-    from vsal.saliency import SaliencySession, load_model
-
+    """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="image_saliency_student_v1", help="registered name, or an .onnx file")
+    parser.add_argument("--model", action="append", required=True, help="registered name, or an .onnx file; repeatable")
     parser.add_argument("--stills", help="folder of DUTS-style shards with a val split")
     parser.add_argument("--cache", default=".cache/stills", help="where the decoded stills go")
     parser.add_argument("--clips", type=Path, help="folder of NAME.mp4 and NAME_mask.mkv")
     parser.add_argument("--gaze", type=Path, help="folder of a Parquet file with pictures and fixations")
     args = parser.parse_args()
-    model = load_model(args.model)
-    session = SaliencySession(model.data)
-
-    def predict(frames: U8) -> F32:
-        return session.run(frames).saliency
-
-    print(f"{model.name} sha256 {model.sha256}")
-    for batch in (1, 8, 16):
-        median, fastest = frame_ms(session, batch)
-        print(f"time      256x144, batch {batch:2}, one thread: median {median:.2f} ms a frame, fastest {fastest:.2f}")
-    if args.stills:
-        held_out = load(args.stills, "val", args.cache)
-        for size in ((256, 144), (224, 160)):
-            iou, cc = score_masks(held_out, range(len(held_out)), predict, size)
-            print(f"stills    {len(held_out)} held-out pictures at {size[0]}x{size[1]}: IoU {iou:.3f} CC {cc:.3f}")
-    if args.clips:
-        scores = {name: score_clip(args.clips, name, predict) for name in clip_names(args.clips)}
-        for name, (iou, cc) in scores.items():
-            print(f"clip      {name}: IoU {iou:.3f} CC {cc:.3f}")
-        iou, cc = np.mean(list(scores.values()), axis=0)
-        print(f"clips     mean of {len(scores)}: IoU {iou:.3f} CC {cc:.3f}")
-    for shard in sorted(args.gaze.glob("*.parquet")) if args.gaze else ():
-        print(f"gaze      {shard.stem}, held-out quarter: NSS {score_gaze(shard, predict):.3f}")
+    models = {name: Judged.open(name) for name in args.model}
+    stills = load(args.stills, "val", args.cache) if args.stills else None
+    rows = {name: figures(m, stills, args.clips, args.gaze) for name, m in models.items()}
+    times = time_in_turn(models)
+    columns = list(next(iter(rows.values())))
+    print("| model | " + " | ".join(columns) + " | ms a frame | at | MB |")
+    print("|---|" + "---|" * (len(columns) + 3))
+    for name, judged in models.items():
+        cells = [f"{rows[name][column]:.3f}" for column in columns]
+        size = f"{judged.size[0]}x{judged.size[1]}"
+        megabytes = f"{len(judged.model.data) / 1e6:.1f}"
+        print("| " + " | ".join([judged.model.name, *cells, f"{times[name]:.2f}", size, megabytes]) + " |")
 
 
 if __name__ == "__main__":
