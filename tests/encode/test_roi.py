@@ -11,14 +11,13 @@ import pytest
 from tests.encode.maps import blob, rows_of, steps
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import MAP, wandering
-from vsal.encode.av_chunk import encode_av_chunk
-from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.chunk_input import ChunkInput
+from vsal.encode.encoders import encode_frames
 from vsal.encode.measure import block_mse, decoded_from, luma
 from vsal.encode.picture import read_picture
 from vsal.encode.roi_graphs import FrameShape, RoiMarker, RoiUnit, regions_of
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.svtav1 import encode_svtav1_chunk
 from vsal.errors import TitleFailed
 from vsal.manifest import TitleManifest, maps_uri
 
@@ -31,7 +30,7 @@ def encoded_qps(source: Path, prepared: Path, path: Path, settings: EncodeSettin
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         wanted = FrameRange(start, title.frames, title.map_at(start).pts_start)
         found = frames(picture, wanted)
-        encode_av_chunk(found, picture, title.iter_maps(start), settings, str(path), start)
+        encode_frames(ChunkInput(found, picture, title.iter_maps(start), settings, start), str(path))
     return [seen.qp for seen in decoded_from(str(path), 0.0, 1.0) if seen.qp is not None]
 
 
@@ -74,9 +73,7 @@ def test_a_manifest_that_ends_before_the_source_stops_the_encode(source: Path, p
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         maps = list(title.iter_maps(0, 16))
     with pytest.raises(TitleFailed, match="no map holds frame 16"):
-        encode_av_chunk(
-            frames(picture), picture, maps, EncodeSettings(Codec.X264, preset="superfast"), str(tmp_path / "x.mp4")
-        )
+        encode_frames(ChunkInput(frames(picture), picture, maps, settings_of(Codec.X264)), str(tmp_path / "x.mp4"))
 
 
 def test_maps_of_another_geometry_stop_the_encode(source: Path, prepared: Path, tmp_path: Path) -> None:
@@ -84,9 +81,7 @@ def test_maps_of_another_geometry_stop_the_encode(source: Path, prepared: Path, 
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         maps = [replace(row, qp_offset=row.qp_offset[:, 1:]) for row in title.iter_maps()]
     with pytest.raises(TitleFailed, match="19x12 blocks"):
-        encode_av_chunk(
-            frames(picture), picture, maps, EncodeSettings(Codec.X264, preset="superfast"), str(tmp_path / "x.mp4")
-        )
+        encode_frames(ChunkInput(frames(picture), picture, maps, settings_of(Codec.X264)), str(tmp_path / "x.mp4"))
 
 
 def test_vp9_gets_at_most_seven_offsets_besides_zero() -> None:
@@ -95,20 +90,16 @@ def test_vp9_gets_at_most_seven_offsets_besides_zero() -> None:
     assert len({region.qp_offset for region in found} - {0}) <= 7
 
 
-CELLED = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}
-
-
 def finer_side(source: Path, folder: Path, settings: EncodeSettings, frames_each: int) -> np.ndarray:
     """For each of 24 frames how much finer than its twin the left half is than the right; maps swap sides in turn."""
     left = steps(blob(12, 20, 6, 4, 4.0))
     grids = [left, left[:, ::-1].copy(), left][: 24 // frames_each]
     picture, found = read_picture(str(source)), FrameRange(0, 24)
-    encode = CELLED.get(settings.codec, encode_av_chunk)
     rows = rows_of(grids, 320, 192, frames_each, picture.info.time_base)
     changes = []
     for maps in (rows, None):
         path = folder / f"{maps is None}"
-        encode(frames(picture, found), picture, maps, settings, str(path))
+        encode_frames(ChunkInput(frames(picture, found), picture, maps, settings), str(path))
         pairs = zip(frames(picture, found), decoded_from(str(path), 0.0, 1.0), strict=True)
         changes.append([np.log(block_mse(luma(frame), luma(seen.frame), 16) + 0.05) for frame, seen in pairs])
     change = np.array(changes[0]) - np.array(changes[1])

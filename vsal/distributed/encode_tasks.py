@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
@@ -12,9 +13,23 @@ from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import EncodePlan, finish, plan_title
 from vsal.errors import Reason, TitleFailed, VsalError
 
+Result = TypeVar("Result")
+
 
 class WorkerKilled(TitleFailed):
     """The process that did the work is gone: the work itself may have killed it."""
+
+
+def _told(work: Callable[[], Result], unreachable: Reason) -> Result | TitleFailed:
+    """What the work returns, or its failure; `unreachable` is the reason where a place cannot be read or written."""
+    try:
+        return work()
+    except TitleFailed as failure:
+        return failure
+    except VsalError as error:
+        return TitleFailed(Reason.UNSUPPORTED, str(error))
+    except OSError as error:
+        return TitleFailed(unreachable, str(error))
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -22,40 +37,19 @@ def plan_task(
     out: str, title_id: str, settings: EncodeSettings, dest: str, whole: bool, force: bool
 ) -> EncodePlan | TitleFailed:
     """How a title will be encoded; trial encodes for a share of the bits are made here."""
-    try:
-        return plan_title(out, title_id, settings, dest, whole=whole, force=force)
-    except TitleFailed as failure:
-        return failure
-    except VsalError as error:
-        return TitleFailed(Reason.UNSUPPORTED, str(error))
-    except OSError as error:
-        return TitleFailed(Reason.UNREADABLE, str(error))
+    return _told(lambda: plan_title(out, title_id, settings, dest, whole=whole, force=force), Reason.UNREADABLE)
 
 
 @ray.remote(max_retries=0)
 def chunk_task(spec: ChunkSpec) -> ChunkDone | TitleFailed:
     """Encodes one chunk and publishes it."""
-    try:
-        return encode_chunk(spec)
-    except TitleFailed as failure:
-        return failure
-    except VsalError as error:
-        return TitleFailed(Reason.UNSUPPORTED, str(error))
-    except OSError as error:
-        return TitleFailed(Reason.WRITE_FAILED, str(error))
+    return _told(lambda: encode_chunk(spec), Reason.WRITE_FAILED)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
 def join_task(plan: EncodePlan, done: list[ChunkDone]) -> dict[str, Any] | TitleFailed:
     """Joins a title's chunks and publishes the finished file; returns its record."""
-    try:
-        return finish(plan, done)
-    except TitleFailed as failure:
-        return failure
-    except VsalError as error:
-        return TitleFailed(Reason.UNSUPPORTED, str(error))
-    except OSError as error:
-        return TitleFailed(Reason.WRITE_FAILED, str(error))
+    return _told(lambda: finish(plan, done), Reason.WRITE_FAILED)
 
 
 def answer_of(task: Any) -> Any:

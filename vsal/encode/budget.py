@@ -12,13 +12,12 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vsal.encode.av_chunk import encode_av_chunk
 from vsal.encode.cells import mapping_of
-from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.chunk_input import ChunkInput
+from vsal.encode.encoders import encode_frames
 from vsal.encode.picture import Picture
-from vsal.encode.settings import Budget, Codec, EncodeSettings
+from vsal.encode.settings import Budget, EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.svtav1 import encode_svtav1_chunk
 from vsal.manifest import BLOCK_SIZE, MapRow, TitleManifest
 from vsal.roi.qp import QpMapping
 
@@ -169,17 +168,16 @@ class _Trial:
         return max(1, top), max(1, rest)
 
     def _size(self, window: _Window, gain: float, gray_top: bool | None) -> int:
-        encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(
-            self._settings.codec, encode_av_chunk
-        )
         found: Iterator[VideoFrame] = frames(self._picture, window.frames)
         if gray_top is not None:
             found = _grayed(found, window, self._budget.top_area, gray_top)
         maps = window.rows if gain != 0.0 else None
-        mapping: QpMapping = self._mapping
+        chunk = ChunkInput(
+            found, self._picture, maps, self._settings, window.frames.start, mapping=self._mapping, gain=gain
+        )
         with tempfile.TemporaryDirectory(prefix="vsal-budget-") as folder:
             path = os.path.join(folder, "trial")
-            encode(found, self._picture, maps, self._settings, path, window.frames.start, mapping, gain)
+            encode_frames(chunk, path)
             return os.path.getsize(path)
 
 

@@ -13,14 +13,13 @@ from itertools import pairwise
 import numpy as np
 
 from vsal import storage
-from vsal.encode.av_chunk import encode_av_chunk
 from vsal.encode.budget import spent_on_areas
 from vsal.encode.cells import mapping_of
-from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.chunk_input import ChunkInput
+from vsal.encode.encoders import encode_frames
 from vsal.encode.picture import Picture
-from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.svtav1 import encode_svtav1_chunk
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow, TitleManifest
 from vsal.roi.qp import QpMapping
@@ -191,11 +190,11 @@ def _known_areas(spec: ChunkSpec) -> tuple[int, int] | None:
 
 def _encode(spec: ChunkSpec, maps: Iterable[MapRow] | None, path: str, on_frame: Callable[[int], None]) -> list[int]:
     wanted = FrameRange(spec.frame_start, spec.frame_end, spec.start_pts)
-    encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(
-        spec.settings.codec, encode_av_chunk
-    )
-    found = frames(spec.picture, wanted)
-    return encode(found, spec.picture, maps, spec.settings, path, spec.frame_start, spec.mapping, spec.gain, on_frame)
+    chunk = ChunkInput(
+        frames(spec.picture, wanted), spec.picture, maps, spec.settings,
+        first_frame=spec.frame_start, mapping=spec.mapping, gain=spec.gain, on_frame=on_frame,
+    )  # fmt: skip
+    return encode_frames(chunk, path)
 
 
 def _publish_times(spec: ChunkSpec, times: list[int]) -> None:

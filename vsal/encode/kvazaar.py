@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import repeat
 
@@ -13,6 +13,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from vsal.encode.cells import cell_offsets
+from vsal.encode.chunk_input import ChunkInput
 from vsal.encode.picture import Picture
 from vsal.encode.programs import feed, find_kvazaar_ffmpeg
 from vsal.encode.settings import EncodeSettings
@@ -67,33 +68,24 @@ def coding_order(program: str, params: str, count: int) -> list[int]:
     return [rank[pts] for pts in times]
 
 
-def encode_kvazaar_chunk(
-    found: Iterable[VideoFrame],
-    picture: Picture,
-    maps: Iterable[MapRow] | None,
-    settings: EncodeSettings,
-    path: str,
-    first_frame: int = 0,
-    mapping: QpMapping | None = None,
-    gain: float | None = None,
-    on_frame: Callable[[int], None] = lambda done: None,
-) -> list[int]:
-    """Encode frames into an MP4 file; arguments and result as for `encode_av_chunk`."""
+def encode_kvazaar_chunk(chunk: ChunkInput, path: str) -> list[int]:
+    """Encode frames into an MP4 file; as `encode_frames` says."""
+    picture, settings = chunk.picture, chunk.settings
     check_kvazaar(settings, picture)
     program = find_kvazaar_ffmpeg(settings.program)
     info = picture.info
     params = _params(settings, picture)
     with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
-        if maps is not None:
-            rows = list(maps)
+        if chunk.maps is not None:
+            rows = list(chunk.maps)
             end = rows[-1].frame_end
-            arrays = list(roi_frames(rows, mapping or QpMapping(), first_frame, end, gain))
+            arrays = list(roi_frames(rows, chunk.mapping, chunk.first_frame, end, chunk.gain))
             map_file = os.path.join(folder, "roi.txt")
             with open(map_file, "w", encoding="ascii") as file:
                 file.writelines(arrays[number] for number in coding_order(program, params, len(arrays)))
             params += f",roi={map_file}"
         command = _command(program, info.width, info.height, picture.fps, params, path)
-        return feed(command, b"", b"", found, _FORMAT, "kvazaar", on_frame)
+        return feed(command, b"", b"", chunk.found, _FORMAT, "kvazaar", chunk.on_frame)
 
 
 def _command(program: str, width: int, height: int, fps: Fraction, params: str, path: str) -> list[str]:

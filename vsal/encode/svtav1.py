@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vsal.encode.cells import cell_offsets, qindex_of_crf, qindex_offsets
+from vsal.encode.chunk_input import ChunkInput
 from vsal.encode.levels import fewest_loss_levels
 from vsal.encode.picture import Picture
 from vsal.encode.programs import feed, find_svtav1
@@ -45,38 +45,30 @@ def roi_map_lines(
         yield f"{max(0, row.frame_start - first_frame)} {cells}\n"
 
 
-def encode_svtav1_chunk(
-    found: Iterable[VideoFrame],
-    picture: Picture,
-    maps: Iterable[MapRow] | None,
-    settings: EncodeSettings,
-    path: str,
-    first_frame: int = 0,
-    mapping: QpMapping | None = None,
-    gain: float | None = None,
-    on_frame: Callable[[int], None] = lambda done: None,
-) -> list[int]:
-    """Encode frames into an IVF file; arguments and result as for `encode_av_chunk`."""
+def encode_svtav1_chunk(chunk: ChunkInput, path: str) -> list[int]:
+    """Encode frames into an IVF file; as `encode_frames` says."""
+    picture, settings = chunk.picture, chunk.settings
     pix_fmt = svtav1_format(settings, picture)
     program, _ = find_svtav1(settings.program)
     info = picture.info
-    depth, chroma = _FORMATS[pix_fmt]
+    depth, sampling = _FORMATS[pix_fmt]
     with tempfile.TemporaryDirectory(prefix="vsal-svtav1-") as folder:
         command = [program, "-i", "stdin", "-b", path, "--progress", "0", "--input-depth", depth]
         command += ["--crf", f"{settings.effective_crf:g}", "--preset", settings.effective_preset]
         command += _colour(picture)
         if settings.threads:
             command += ["--lp", str(settings.threads)]
-        if maps is not None:
+        if chunk.maps is not None:
+            crf, start = settings.effective_crf, chunk.first_frame
             map_file = os.path.join(folder, "roi.txt")
             with open(map_file, "w", encoding="ascii") as file:
-                file.writelines(roi_map_lines(maps, mapping or QpMapping(), settings.effective_crf, first_frame, gain))
+                file.writelines(roi_map_lines(chunk.maps, chunk.mapping, crf, start, chunk.gain))
             command += ["--roi-map-file", map_file]
         for key, value in settings.encoder_options.items():
             command += [f"--{key}", value]
         rate = picture.fps
-        header = f"YUV4MPEG2 W{info.width} H{info.height} F{rate.numerator}:{rate.denominator} Ip A0:0 {chroma}\n"
-        return feed(command, header.encode(), b"FRAME\n", found, pix_fmt, "SVT-AV1", on_frame)
+        header = f"YUV4MPEG2 W{info.width} H{info.height} F{rate.numerator}:{rate.denominator} Ip A0:0 {sampling}\n"
+        return feed(command, header.encode(), b"FRAME\n", chunk.found, pix_fmt, "SVT-AV1", chunk.on_frame)
 
 
 def svtav1_format(settings: EncodeSettings, picture: Picture) -> str:

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsal.encode.av_chunk import encode_av_chunk
 from vsal.encode.cells import cell_offsets, mapping_of
-from vsal.encode.kvazaar import encode_kvazaar_chunk
+from vsal.encode.chunk_input import ChunkInput
+from vsal.encode.encoders import encode_frames
 from vsal.encode.measure import Decoded, block_mse, decoded_from, luma
 from vsal.encode.picture import Picture, read_picture
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.svtav1 import encode_svtav1_chunk
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest
 
@@ -237,12 +236,10 @@ class _Examiner:
 
     def _twin(self, window: FrameRange) -> Iterator[Decoded]:
         """Decoded frames of a plain encode of a window, by the same encoder under the same settings."""
-        encode = {Codec.SVTAV1: encode_svtav1_chunk, Codec.KVAZAAR: encode_kvazaar_chunk}.get(
-            self._settings.codec, encode_av_chunk
-        )
         with tempfile.TemporaryDirectory(prefix="vsal-verify-") as folder:
             path = os.path.join(folder, "twin")
-            encode(frames(self._picture, window), self._picture, None, self._settings, path, window.start)
+            plain = ChunkInput(frames(self._picture, window), self._picture, None, self._settings, window.start)
+            encode_frames(plain, path)
             yield from decoded_from(path, 0.0, float("inf"))
 
 
