@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 
-from tests.encode.titles import SHOT, write_manifest, write_source
+from tests.encode.titles import write_manifest, write_source
 from vsal.encode.chunks import chunk_bounds, encode_chunk
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.encode.title import encode_title, finish, plan_title, record_of
@@ -132,123 +131,6 @@ def test_chunk_bounds_are_shot_starts_and_leave_no_crumb() -> None:
     assert chunk_bounds([0, 10, 20, 30, 95], 100, 20) == [0, 20, 100]
     assert chunk_bounds([0], 100, 20) == [0, 100]
     assert chunk_bounds([0, 50], 100, 20) == [0, 50, 100]
-
-
-@pytest.mark.parametrize("ending", ["mp4", "mkv"])
-@pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.SVTAV1])
-def test_a_variable_frame_rate_stays_as_it_was(
-    codec: Codec, ending: str, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
-) -> None:
-    steps = np.random.default_rng(0).integers(300, 4000, 48)
-    times = [int(t) * 90 for t in np.cumsum(steps) // 90]  # whole milliseconds, for Matroska
-    source = write_source(tmp_path / f"clip.{ending}", 48, times=times, time_base=Fraction(1, 90000))
-    write_manifest(tmp_path / "out", source)
-    settings = settings_of(codec, chunked=True, chunk_s=0.5, program=program_of(codec, request))
-    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    made = tmp_path / "dest" / record["output"]
-    assert made.suffix == f".{ending}"
-    assert times_of(made) == times_of(source)
-    assert ffmpeg_says(ffmpeg, made) == ""
-
-
-@pytest.fixture(scope="module")
-def rich(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
-    """A Matroska file with two sound tracks, subtitles, chapters, an attachment and tags; PAL pixels."""
-    folder = tmp_path_factory.mktemp("rich")
-
-    def pixels(stream: Any) -> None:
-        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
-        context = stream.codec_context
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 5, 6, 5, 1
-
-    plain = write_source(folder / "plain.mp4", 2 * SHOT, setup=pixels)
-    (folder / "words.srt").write_text("1\n00:00:00,200 --> 00:00:01,500\nHello\n")
-    (folder / "font.ttf").write_bytes(b"\0\1\0\0font")
-    (folder / "meta.txt").write_text(
-        ";FFMETADATA1\ntitle=A title\ncomment=kept\n"
-        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
-    )
-    rich = folder / "rich.mkv"
-    sound = ["-f", "lavfi", "-t", "2", "-i", "sine=440", "-f", "lavfi", "-t", "2", "-i", "sine=880"]
-    maps = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s", "-map_metadata", "4", "-map_chapters", "4"]
-    tags = ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", "-metadata:s:s:0", "language=deu"]
-    other = ["-attach", folder / "font.ttf", "-metadata:s:t", "mimetype=application/x-truetype-font"]
-    given = ["-i", plain, *sound, "-i", folder / "words.srt", "-i", folder / "meta.txt"]
-    codecs = ["-c:v", "copy", "-c:a", "libopus", "-c:s", "srt", "-disposition:a:1", "default"]
-    subprocess.run([ffmpeg, "-v", "error", *given, *maps, *tags, *codecs, *other, rich], check=True)
-    return rich
-
-
-@pytest.mark.parametrize("codec", list(Codec))
-def test_everything_else_that_the_source_holds_is_kept(
-    codec: Codec, rich: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
-) -> None:
-    write_manifest(tmp_path / "out", rich)
-    settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
-    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    made = tmp_path / "dest" / record["output"]
-    assert record["left_out"] == []
-    with av.open(str(rich)) as before, av.open(str(made)) as after:
-        kinds = [stream.type for stream in before.streams]
-        assert (
-            [stream.type for stream in after.streams] == kinds == ["video", "audio", "audio", "subtitle", "attachment"]
-        )
-        for one, other in zip(before.streams, after.streams, strict=True):
-            assert other.metadata.get("language") == one.metadata.get("language")
-            assert other.disposition == one.disposition
-        assert after.metadata["title"] == "A title"
-        assert after.metadata["COMMENT"] == "kept"
-        assert [(c["metadata"]["title"], c["start"] * c["time_base"]) for c in after.chapters()] == [
-            ("One", 0),
-            ("Two", 1),
-        ]
-        assert after.streams.video[0].sample_aspect_ratio == Fraction(16, 15)
-        frame = next(after.decode(video=0))
-        assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (5, 6, 5, 1)
-    sounds = []
-    for path in (rich, made):
-        with av.open(str(path)) as container:
-            sounds.append([(p.stream_index, p.pts, bytes(p)) for p in container.demux(audio=(0, 1)) if p.size])
-    assert sounds[0] == sounds[1]
-    assert ffmpeg_says(ffmpeg, made) == ""
-
-
-@pytest.mark.parametrize("codec", [Codec.X264, Codec.VP9])
-def test_rotation_and_full_range_are_kept(codec: Codec, tmp_path: Path) -> None:
-    def turned(stream: Any) -> None:
-        stream.set_display_rotation(90)
-        stream.codec_context.color_range = 2
-
-    source = write_source(tmp_path / "clip.mp4", 24, setup=turned)
-    write_manifest(tmp_path / "out", source)
-    record = encode_title(str(tmp_path / "out"), "title", settings_of(codec), str(tmp_path / "dest"))
-    with av.open(str(source)) as before, av.open(str(tmp_path / "dest" / record["output"])) as after:
-        one, other = next(before.decode(video=0)), next(after.decode(video=0))
-    assert one.rotation == other.rotation == 90
-    assert other.color_range == 2
-    error = np.abs(one.to_ndarray()[:192].astype(int) - other.to_ndarray()[:192]).mean()
-    assert error < 6, "the range was converted on the way"
-
-
-@pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.VP9, Codec.SVTAV1])
-def test_hdr_metadata_is_kept(codec: Codec, shared_data: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    from vsal.encode.picture import read_picture
-
-    source = shared_data / "videos/good/media__sample_with_colr_mdcv_and_clli.mp4"
-    write_manifest(tmp_path / "out", source)
-    to = "yuv420p" if codec is Codec.VP9 else None  # the libvpx of PyAV's wheel codes 8 bits
-    settings = settings_of(codec, pix_fmt=to, program=program_of(codec, request))
-    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    before, after = read_picture(str(source)), read_picture(str(tmp_path / "dest" / record["output"]))
-    assert after.light == before.light == (1100, 180)
-    assert before.mastering is not None
-    assert after.mastering is not None
-    for name in ("red", "green", "blue", "white"):
-        assert getattr(after.mastering, name) == pytest.approx(getattr(before.mastering, name), abs=1e-4)
-    assert after.mastering.max_nits == pytest.approx(1000)
-    assert (after.info.color_primaries, after.info.color_trc, after.info.colorspace) == (9, 16, 9)
-    assert after.info.bit_depth == (8 if to else 10)
-    assert record["streams"] == ["video", "audio"]
 
 
 def test_the_record_says_how_the_output_was_made(prepared: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import heapq
 import io
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -114,13 +115,26 @@ def assemble(picture: Picture, chunks: Sequence[ChunkSpec], last_duration: int, 
             streams, left_out = _add_streams(output, source, _template(template, picture, stack), picture)
             _keep_words(source, output)
             _write(output, source, streams, chunks, times, picture, shift_s)
-            kinds = tuple(stream.type for stream in output.streams)
+            wanted = [str(stream.type) for stream in output.streams]
+            wanted += ["timecode" for _ in filter(_is_timecode, source.streams)]
     except av.error.FFmpegError as error:
         raise TitleFailed(Reason.WRITE_FAILED, f"joining {info.uri} fails: {describe(error)}") from error
     sar = picture.sample_aspect_ratio
     if ending in ("mkv", "webm") and chunks[0].settings.codec in (Codec.VP9, Codec.SVTAV1) and sar not in (None, 1):
         _say_aspect(path, ending, Fraction(info.width * sar, info.height) if sar else Fraction(1))
-    return Kept(ending, kinds, left_out)
+    kinds = _kinds(path)
+    # Tracks without a sample are not written, and there is no timecode for some frame rates.
+    lost = [f"{kind} without content" for kind in (Counter(wanted) - Counter(kinds)).elements()]
+    return Kept(ending, tuple(kinds), (*left_out, *lost))
+
+
+def _kinds(path: str) -> list[str]:
+    """Kinds of the streams of a finished file; a timecode counts as one also where it is a tag of the video."""
+    with av.open(path) as made:
+        own = [stream for stream in made.streams if not (_is_timecode(stream) or _is_chapter_list(stream, made))]
+        kinds = [str(stream.type) for stream in own]
+        said = any("timecode" in map(str.lower, stream.metadata) for stream in made.streams)
+    return [*kinds, "timecode"] if said else kinds
 
 
 def _say_aspect(path: str, ending: str, display_aspect: Fraction) -> None:
@@ -165,7 +179,7 @@ def _template(chunk: InputContainer, picture: Picture, stack: ExitStack) -> Vide
 
 def _add_streams(
     output: OutputContainer, source: InputContainer, template: VideoStream, picture: Picture
-) -> tuple[dict[int, Any], tuple[str, ...]]:
+) -> tuple[dict[int, Any], list[str]]:
     """Streams of the output by the number of the source's stream, in the source's order."""
     streams: dict[int, Any] = {}
     left_out: list[str] = []
@@ -177,27 +191,59 @@ def _add_streams(
                 made.codec_context.sample_aspect_ratio = picture.sample_aspect_ratio
             if picture.display_matrix is not None:
                 made.set_display_matrix(picture.display_matrix)
+            for track in filter(_is_timecode, source.streams):
+                made.metadata["timecode"] = track.metadata["timecode"]
+        elif _is_timecode(stream) or _is_chapter_list(stream, source):
+            # Said of the video, and of the file: MP4 and MOV make the tracks from that again, others need none.
+            continue
         else:
             made = _copy_stream(output, stream)
             if made is None:
-                codec = stream.codec_context.name if stream.codec_context else "unknown"
-                left_out.append(f"{stream.type} {codec}")
+                left_out.append(f"{stream.type} {stream.name or 'unknown'}")
                 continue
         made.disposition = stream.disposition
         made.metadata.update({k: v for k, v in stream.metadata.items() if not k.lower().startswith(_STALE)})
         streams[stream.index] = made
-    return streams, tuple(left_out)
+    return streams, left_out
+
+
+def _is_timecode(stream: Stream) -> bool:
+    """Whether it is the timecode track of a MOV or MP4: one sample that says when the title begins."""
+    return stream.type == "data" and "timecode" in stream.metadata
+
+
+def _is_chapter_list(stream: Stream, container: InputContainer) -> bool:
+    """Whether it is the text track in which a MOV or MP4 keeps its chapters: FFmpeg reads those and hides its samples."""
+    return stream.type == "data" and stream.name == "bin_data" and 0 < stream.frames == len(container.chapters())
 
 
 def _copy_stream(output: OutputContainer, stream: Stream) -> Any:
-    if stream.type not in ("audio", "subtitle", "video", "attachment") or (
-        stream.type == "attachment" and output.format.name != "matroska"
+    """A stream of the output for one that is copied as it is; None where the container cannot hold it."""
+    kind = output.format.name
+    if stream.type == "data" and not _takes_data(stream, kind):
+        return None
+    if stream.type not in ("audio", "subtitle", "video", "attachment", "data") or (
+        stream.type == "attachment" and kind != "matroska"
     ):
         return None
     try:
         return output.add_stream_from_template(stream, opaque=True)
     except (ValueError, av.error.FFmpegError):
         return None
+
+
+def _takes_data(stream: Stream, kind: str) -> bool:
+    """Whether a muxer takes a data stream: it tells when it writes its header, too late for the file itself."""
+    trial = av.open(io.BytesIO(), "w", format=kind)
+    try:
+        trial.add_stream_from_template(stream, opaque=True)
+        trial.start_encoding()
+    except (ValueError, av.error.FFmpegError):
+        return False
+    finally:
+        with suppress(av.error.FFmpegError):  # a header that was refused has no end
+            trial.close()
+    return True
 
 
 def _keep_words(source: InputContainer, output: OutputContainer) -> None:

@@ -1,0 +1,238 @@
+"""What a source holds beside its pictures lies in the encode, too: each of it is dropped here by nothing unseen."""
+
+from __future__ import annotations
+
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.encode.test_title import ffmpeg_says, program_of, settings_of, times_of
+from tests.encode.titles import SHOT, write_manifest, write_source
+from vsal.encode.picture import read_picture
+from vsal.encode.settings import Codec
+from vsal.encode.title import encode_title
+
+
+def copied(path: Path) -> list[tuple[int, Fraction, bytes]]:
+    """Stream, time and bytes of every packet that is no video."""
+    with av.open(str(path)) as container:
+        others = [stream.index for stream in container.streams if stream.type in ("audio", "subtitle", "data")]
+        found = [p for p in container.demux(*others) if p.size and p.pts is not None]
+        return sorted((p.stream_index, p.pts * p.time_base, bytes(p)) for p in found)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.SVTAV1])
+def test_a_variable_frame_rate_stays_as_it_was(
+    codec: Codec, ending: str, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+) -> None:
+    steps = np.random.default_rng(0).integers(300, 4000, 48)
+    times = [int(t) * 90 for t in np.cumsum(steps) // 90]  # whole milliseconds, for Matroska
+    source = write_source(tmp_path / f"clip.{ending}", 48, times=times, time_base=Fraction(1, 90000))
+    write_manifest(tmp_path / "out", source)
+    settings = settings_of(codec, chunked=True, chunk_s=0.5, program=program_of(codec, request))
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    made = tmp_path / "dest" / record["output"]
+    assert made.suffix == f".{ending}"
+    assert times_of(made) == times_of(source)
+    assert ffmpeg_says(ffmpeg, made) == ""
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
+    """A Matroska file with two sound tracks, subtitles, chapters, an attachment and tags; PAL pixels."""
+    folder = tmp_path_factory.mktemp("rich")
+
+    def pixels(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 5, 6, 5, 1
+
+    plain = write_source(folder / "plain.mp4", 2 * SHOT, setup=pixels)
+    (folder / "words.srt").write_text("1\n00:00:00,200 --> 00:00:01,500\nHello\n")
+    (folder / "font.ttf").write_bytes(b"\0\1\0\0font")
+    (folder / "meta.txt").write_text(
+        ";FFMETADATA1\ntitle=A title\ncomment=kept\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
+    )
+    rich = folder / "rich.mkv"
+    sound = ["-f", "lavfi", "-t", "2", "-i", "sine=440", "-f", "lavfi", "-t", "2", "-i", "sine=880"]
+    maps = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s", "-map_metadata", "4", "-map_chapters", "4"]
+    tags = ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", "-metadata:s:s:0", "language=deu"]
+    other = ["-attach", folder / "font.ttf", "-metadata:s:t", "mimetype=application/x-truetype-font"]
+    given = ["-i", plain, *sound, "-i", folder / "words.srt", "-i", folder / "meta.txt"]
+    codecs = ["-c:v", "copy", "-c:a", "libopus", "-c:s", "srt", "-disposition:a:1", "default"]
+    subprocess.run([ffmpeg, "-v", "error", *given, *maps, *tags, *codecs, *other, rich], check=True)
+    return rich
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+def test_everything_else_that_the_source_holds_is_kept(
+    codec: Codec, rich: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+) -> None:
+    write_manifest(tmp_path / "out", rich)
+    settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    made = tmp_path / "dest" / record["output"]
+    assert record["left_out"] == []
+    with av.open(str(rich)) as before, av.open(str(made)) as after:
+        kinds = [stream.type for stream in before.streams]
+        assert (
+            [stream.type for stream in after.streams] == kinds == ["video", "audio", "audio", "subtitle", "attachment"]
+        )
+        for one, other in zip(before.streams, after.streams, strict=True):
+            assert other.metadata.get("language") == one.metadata.get("language")
+            assert other.disposition == one.disposition
+        assert after.metadata["title"] == "A title"
+        assert after.metadata["COMMENT"] == "kept"
+        assert [(c["metadata"]["title"], c["start"] * c["time_base"]) for c in after.chapters()] == [
+            ("One", 0),
+            ("Two", 1),
+        ]
+        assert after.streams.video[0].sample_aspect_ratio == Fraction(16, 15)
+        frame = next(after.decode(video=0))
+        assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (5, 6, 5, 1)
+    assert copied(made) == copied(rich)
+    assert ffmpeg_says(ffmpeg, made) == ""
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("codec", list(Codec))
+def test_rotation_and_full_range_are_kept(
+    codec: Codec, ending: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    def turned(stream: Any) -> None:
+        stream.set_display_rotation(90)
+        stream.codec_context.color_range = 2
+
+    source = write_source(tmp_path / "clip.mp4", 24, setup=turned)
+    write_manifest(tmp_path / "out", source)
+    settings = settings_of(codec, container=ending, program=program_of(codec, request))
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    with av.open(str(source)) as before, av.open(str(tmp_path / "dest" / record["output"])) as after:
+        one, other = next(before.decode(video=0)), next(after.decode(video=0))
+    assert one.rotation == other.rotation == 90
+    assert other.color_range == 2
+    error = np.abs(one.to_ndarray()[:192].astype(int) - other.to_ndarray()[:192]).mean()
+    assert error < 6, "the range was converted on the way"
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.VP9, Codec.SVTAV1])
+def test_hdr_metadata_is_kept(
+    codec: Codec, ending: str, shared_data: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = shared_data / "videos/good/media__sample_with_colr_mdcv_and_clli.mp4"
+    write_manifest(tmp_path / "out", source)
+    to = "yuv420p" if codec is Codec.VP9 else None  # the libvpx of PyAV's wheel codes 8 bits
+    settings = settings_of(codec, pix_fmt=to, container=ending, program=program_of(codec, request))
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    before, after = read_picture(str(source)), read_picture(str(tmp_path / "dest" / record["output"]))
+    assert after.light == before.light == (1100, 180)
+    assert before.mastering is not None
+    assert after.mastering is not None
+    for name in ("red", "green", "blue", "white"):
+        assert getattr(after.mastering, name) == pytest.approx(getattr(before.mastering, name), abs=1e-4)
+    assert after.mastering.max_nits == pytest.approx(1000)
+    assert (after.info.color_primaries, after.info.color_trc, after.info.colorspace) == (9, 16, 9)
+    assert after.info.bit_depth == (8 if to else 10)
+    assert record["streams"] == ["video", "audio"]
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
+    """An MP4 with a timecode, sound, timed text, chapters and tags; pixels that are not square."""
+    folder = tmp_path_factory.mktemp("mp4")
+
+    def pixels(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+    plain = write_source(folder / "plain.mp4", 2 * SHOT, setup=pixels)
+    (folder / "words.srt").write_text("1\n00:00:00,200 --> 00:00:01,500\nHello\n")
+    (folder / "meta.txt").write_text(
+        ";FFMETADATA1\ntitle=A title\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
+    )
+    given = ["-i", plain, "-f", "lavfi", "-t", "2", "-i", "sine=440", "-i", folder / "words.srt"]
+    given += ["-i", folder / "meta.txt", "-map", "0:v", "-map", "1:a", "-map", "2:s", "-map_metadata", "3"]
+    codecs = ["-c:v", "copy", "-c:a", "aac", "-c:s", "mov_text", "-metadata:s:s:0", "language=deu"]
+    timed = ["-map_chapters", "3", "-timecode", "01:00:00:00"]
+    subprocess.run([ffmpeg, "-v", "error", *given, *codecs, *timed, folder / "clip.mp4"], check=True)
+    return folder / "clip.mp4"
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+def test_an_mp4_stays_one_with_all_that_it_holds(
+    codec: Codec, mp4: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+) -> None:
+    write_manifest(tmp_path / "out", mp4)
+    settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    made = tmp_path / "dest" / record["output"]
+    assert made.suffix == ".mp4"
+    assert (record["streams"], record["left_out"]) == (["video", "audio", "subtitle", "timecode"], [])
+    assert times_of(made) == times_of(mp4)
+    assert copied(made) == copied(mp4)
+    with av.open(str(made)) as after:
+        assert [(c["metadata"]["title"], c["start"] * c["time_base"]) for c in after.chapters()] == [
+            ("One", 0),
+            ("Two", 1),
+        ]
+        assert after.metadata["title"] == "A title"
+        assert after.streams.subtitles[0].metadata["language"] == "deu"
+        assert after.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    assert timecodes(made) == timecodes(mp4) == {"01:00:00:00"}
+    assert ffmpeg_says(ffmpeg, made) == ""
+
+
+def timecodes(path: Path) -> set[str]:
+    with av.open(str(path)) as container:
+        tags = [{key.lower(): value for key, value in stream.metadata.items()} for stream in container.streams]
+    return {tag["timecode"] for tag in tags if "timecode" in tag}
+
+
+@pytest.mark.parametrize("ending", ["mov", "mkv"])
+def test_a_timecode_goes_into_other_containers(ending: str, mp4: Path, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "out", mp4)
+    settings = settings_of(Codec.X264, container=ending)
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    assert "timecode" in record["streams"]
+    assert timecodes(tmp_path / "dest" / record["output"]) == {"01:00:00:00"}
+
+
+@pytest.fixture(scope="module")
+def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MP4 as action cameras write it: a track of timed data beside the video."""
+    folder = tmp_path_factory.mktemp("telemetry")
+    plain = write_source(folder / "plain.mp4", 2 * SHOT)
+    with av.open(str(plain)) as source, av.open(str(folder / "clip.mp4"), "w") as output:
+        video = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        data: Any = output.add_data_stream("bin_data")
+        data.time_base = Fraction(1, 1000)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+        for second in range(2):
+            packet = av.Packet(bytes([second]) * 500)
+            packet.pts = packet.dts = second * 1000
+            packet.duration, packet.time_base, packet.stream = 1000, Fraction(1, 1000), data
+            output.mux(packet)
+    return folder / "clip.mp4"
+
+
+def test_timed_data_is_kept_where_the_container_takes_it_and_named_where_not(telemetry: Path, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "out", telemetry)
+    record = encode_title(str(tmp_path / "out"), "title", settings_of(Codec.X264), str(tmp_path / "mp4"))
+    assert (record["streams"], record["left_out"]) == (["video", "data"], [])
+    before = copied(telemetry)
+    assert copied(tmp_path / "mp4" / record["output"]) == before
+    assert [time for _, time, _ in before] == [0, 1]
+    settings = settings_of(Codec.X264, container="mkv")
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "mkv"))
+    assert (record["streams"], record["left_out"]) == (["video"], ["data bin_data"])
