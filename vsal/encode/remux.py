@@ -213,7 +213,7 @@ def _is_timecode(stream: Stream) -> bool:
 
 
 def _is_chapter_list(stream: Stream, container: InputContainer) -> bool:
-    """Whether it is the text track in which a MOV or MP4 keeps its chapters: FFmpeg reads those and hides its samples."""
+    """Whether it is the text track in which a MOV or MP4 keeps chapters: FFmpeg reads those and hides its samples."""
     return stream.type == "data" and stream.name == "bin_data" and 0 < stream.frames == len(container.chapters())
 
 
