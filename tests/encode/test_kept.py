@@ -122,26 +122,62 @@ def test_rotation_and_full_range_are_kept(
     assert error < 6, "the range was converted on the way"
 
 
+@pytest.fixture(scope="module")
+def hdr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HDR10: 10 bits, PQ, BT.2020, graded on a P3 display of 1000 cd/m2."""
+
+    def graded(stream: Any) -> None:
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1
+        display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+        params = f"master-display={display}:max-cll=1100,180:hdr10=1:log-level=error"
+        context.options = {"preset": "ultrafast", "crf": "8", "x265-params": params}
+
+    folder = tmp_path_factory.mktemp("hdr")
+    return write_source(folder / "hdr.mp4", SHOT, pix_fmt="yuv420p10le", codec="libx265", setup=graded)
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 @pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.VP9, Codec.SVTAV1])
 def test_hdr_metadata_is_kept(
-    codec: Codec, ending: str, shared_data: Path, tmp_path: Path, request: pytest.FixtureRequest
+    codec: Codec, ending: str, hdr: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    source = shared_data / "videos/good/media__sample_with_colr_mdcv_and_clli.mp4"
-    write_manifest(tmp_path / "out", source)
+    write_manifest(tmp_path / "out", hdr)
     to = "yuv420p" if codec is Codec.VP9 else None  # the libvpx of PyAV's wheel codes 8 bits
     settings = settings_of(codec, pix_fmt=to, container=ending, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    before, after = read_picture(str(source)), read_picture(str(tmp_path / "dest" / record["output"]))
+    made = tmp_path / "dest" / record["output"]
+    before, after = read_picture(str(hdr)), read_picture(str(made))
     assert after.light == before.light == (1100, 180)
     assert before.mastering is not None
     assert after.mastering is not None
+    assert before.mastering.green == pytest.approx((0.265, 0.69), abs=1e-4)
     for name in ("red", "green", "blue", "white"):
         assert getattr(after.mastering, name) == pytest.approx(getattr(before.mastering, name), abs=1e-4)
-    assert after.mastering.max_nits == pytest.approx(1000)
+    assert (after.mastering.max_nits, after.mastering.min_nits) == pytest.approx((1000, 0.005), abs=1e-3)
     assert (after.info.color_primaries, after.info.color_trc, after.info.colorspace) == (9, 16, 9)
     assert after.info.bit_depth == (8 if to else 10)
-    assert record["streams"] == ["video", "audio"]
+    # Players of broadcast kind read the container alone, others the stream alone.
+    assert stream_says_hdr(made, BARE[codec]) is (codec is not Codec.VP9)
+    if ending == "mp4":
+        assert {box for box in (b"mdcv", b"clli") if box in made.read_bytes()} == {b"mdcv", b"clli"}
+
+
+BARE = {Codec.X264: "h264", Codec.X265: "hevc", Codec.VP9: "ivf", Codec.SVTAV1: "obu"}
+
+
+def stream_says_hdr(path: Path, bare: str) -> bool:
+    """Whether the bitstream itself holds mastering display and light level, without its container."""
+    with av.open(str(path)) as container:
+        stream = path.with_suffix(f".{bare}")
+        with av.open(str(stream), "w", format=bare) as output:
+            copy = output.add_stream_from_template(container.streams.video[0], opaque=True)
+            for packet in container.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    output.mux(packet)
+    after = read_picture(str(stream))
+    return after.mastering is not None and after.light is not None
 
 
 @pytest.fixture(scope="module")

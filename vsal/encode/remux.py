@@ -191,8 +191,6 @@ def _add_streams(
                 made.codec_context.sample_aspect_ratio = picture.sample_aspect_ratio
             if picture.display_matrix is not None:
                 made.set_display_matrix(picture.display_matrix)
-            for track in filter(_is_timecode, source.streams):
-                made.metadata["timecode"] = track.metadata["timecode"]
         elif _is_timecode(stream) or _is_chapter_list(stream, source):
             # Said of the video, and of the file: MP4 and MOV make the tracks from that again, others need none.
             continue
