@@ -83,6 +83,26 @@ def test_an_option_that_the_encoder_would_drop_stops_the_run(codec: Codec, optio
         refuse_ignored(EncodeSettings(codec, encoder_options=options))
 
 
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        (Codec.X264, {"x264-params": "pass=1:stats=log"}),
+        (Codec.X264, {"flags": "+pass1"}),
+        (Codec.X265, {"pass": "2"}),
+        (Codec.VP9, {"flags": "+pass1"}),
+        (Codec.SVTAV1, {"passes": "2"}),
+    ],
+)
+def test_half_of_a_two_pass_encode_is_refused(
+    codec: Codec, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for roi in (True, False):
+        with pytest.raises(SettingsError, match="one pass"):
+            refuse_ignored(EncodeSettings(codec, encoder_options=options, roi=roi))
+    assert not list(tmp_path.iterdir()), "an encoder's log of its first pass"
+
+
 def test_an_old_svtav1_is_refused(tmp_path: Path) -> None:
     old = tmp_path / "SvtAv1EncApp"
     old.write_text("#!/bin/sh\necho 'SVT-AV1 v1.4.1 (release)'\n")

@@ -51,7 +51,7 @@ def encoder_options(settings: EncodeSettings, picture: Picture | None = None) ->
     known = _known_options(AV_NAMES[codec])
     for key, value in settings.encoder_options.items():
         if key == _PARAMS.get(codec):
-            params |= _split_params(value)
+            params |= split_params(value)
         elif key in known or codec is Codec.VP9:
             options[key] = value
         else:
@@ -63,7 +63,8 @@ def encoder_options(settings: EncodeSettings, picture: Picture | None = None) ->
     return options
 
 
-def _split_params(text: str) -> dict[str, str]:
+def split_params(text: str) -> dict[str, str]:
+    """The `key=value:key` of x264-params and x265-params."""
     pairs = (word.partition("=") for word in text.split(":") if word)
     return {key: value if equals else "1" for key, equals, value in pairs}
 

@@ -12,12 +12,12 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vsal.encode.av_encoder import AV_NAMES, encoder_options, open_stream
+from vsal.encode.av_encoder import AV_NAMES, encoder_options, open_stream, split_params
 from vsal.encode.measure import luma
 from vsal.encode.picture import Picture
 from vsal.encode.roi_graphs import FrameShape, RoiUnit, build_chain, regions_of
 from vsal.encode.settings import Codec, EncodeSettings, SettingIgnored
-from vsal.errors import Reason, TitleFailed
+from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.roi.grid import block_grid_shape
 from vsal.video.probe import VideoInfo
 
@@ -38,8 +38,9 @@ def refuse_ignored(settings: EncodeSettings) -> None:
 
     Raises:
         SettingIgnored: with the reason and the remedy.
-        SettingsError: the encoder does not take the settings at all.
+        SettingsError: the encoder does not take the settings at all, or they ask for several passes.
     """
+    _refuse_passes(settings)
     if settings.codec is Codec.SVTAV1 and settings.roi:
         _refuse_svtav1(settings)
     elif settings.codec is Codec.KVAZAAR and settings.roi:
@@ -154,6 +155,20 @@ def _reason(settings: EncodeSettings, account: dict[str, str]) -> str:
     return f"{name} codes the same with a ROI map and without under {asked}. Leave options out"
 
 
+def _refuse_passes(settings: EncodeSettings) -> None:
+    """One pass of two is no encode: the first leaves a log in some worker's folder, and nobody makes the second."""
+    options = dict(settings.encoder_options)
+    for key in ("x264-params", "x265-params"):
+        options |= split_params(options.pop(key, ""))
+    asked = [f"{key}={value}" for key, value in options.items() if key in ("pass", "passes", "stats")]
+    asked += [f"flags={options['flags']}"] if "pass" in options.get("flags", "") else []
+    if asked:
+        raise SettingsError(
+            f"vsal encodes in one pass, at a constant rate factor, where a second would change nothing: asked for "
+            f"{', '.join(asked)}. Leave that out."
+        )
+
+
 def _refuse_vp9(settings: EncodeSettings) -> None:
     options = encoder_options(settings)
     deadline = options.get("deadline", options.get("quality", ""))
@@ -181,7 +196,7 @@ def _refuse_vp9(settings: EncodeSettings) -> None:
 
 def _refuse_svtav1(settings: EncodeSettings) -> None:
     asked = {
-        key: value for key, value in settings.encoder_options.items() if key in ("rc", "tbr", "mbr", "pass", "passes")
+        key: value for key, value in settings.encoder_options.items() if key in ("rc", "tbr", "mbr")
     }
     if asked.get("rc", "0") not in ("0", "crf", "cqp") or "tbr" in asked:
         raise SettingIgnored(
