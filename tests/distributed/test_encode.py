@@ -10,6 +10,7 @@ import pytest
 
 from tests.encode.test_title import settings_of, times_of
 from tests.encode.titles import write_manifest, write_source
+from vsal.cli.verbs.encode import lines
 from vsal.distributed import encode as driver
 from vsal.distributed.encode import encode_catalogue
 from vsal.distributed.encode_metrics import EncodeMetrics
@@ -116,3 +117,17 @@ def test_ignored_maps_stop_the_run_before_any_work(catalogue: tuple[Path, Path, 
     with pytest.raises(SettingsError, match="nobody"):
         encode_catalogue(str(out), str(tmp_path), EncodeSettings(Codec.X264), RunSettings(), title_ids=["nobody"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
+    outcomes = [
+        EncodeOutcome("reached", "done", frames=48, bytes=1000, duration_s=2.0, bit_share=0.41),
+        EncodeOutcome("missed", "done", frames=48, bytes=1000, duration_s=2.0, bit_share=0.33),
+        EncodeOutcome("telemetry", "skipped", left_out=("data bin_data",)),
+    ]
+    summary = EncodeSummary("run", "dest", outcomes, seconds=14.0, startup_s=2.0)
+    told = lines(summary, "out", EncodeSettings(Codec.X264, budget=Budget(0.25, 0.4)))
+    assert told[1].endswith("96 frames, 0.0 MB, 4 kb/s: 8 frames/s")
+    assert "reached: 25% of the picture gets 41.0% of the bits" in told
+    assert "missed: 25% of the picture gets 33.0% of the bits, not the 40.0% asked for" in "\n".join(told)
+    assert "telemetry: not held by the container: data bin_data" in told

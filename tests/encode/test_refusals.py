@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.encode.test_title import program_of, settings_of
 from vsal.encode.picture import read_picture
 from vsal.encode.programs import find_svtav1
 from vsal.encode.refusals import refuse_ignored, refuse_interlaced
 from vsal.encode.settings import Codec, EncodeSettings, SettingIgnored
+from vsal.encode.title import check_settings
 from vsal.errors import SettingsError, TitleFailed
 
 IGNORED = [
@@ -81,6 +84,50 @@ def test_what_acts_is_taken(codec: Codec, preset: str, options: dict[str, str]) 
 def test_an_option_that_the_encoder_would_drop_stops_the_run(codec: Codec, options: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=next(iter(options))):
         refuse_ignored(EncodeSettings(codec, encoder_options=options))
+
+
+PROGRAMS = [
+    (Codec.SVTAV1, None, {"no-such": "1"}, "no-such"),
+    (Codec.SVTAV1, "medium", {}, "medium"),
+    (Codec.SVTAV1, "99", {}, "must be in the range"),
+    (Codec.KVAZAAR, None, {"no-such": "1"}, "no-such=1"),
+    (Codec.KVAZAAR, "quick", {}, "preset=quick"),
+    (Codec.KVAZAAR, None, {"qp": "99"}, "out of range"),
+]
+
+
+@pytest.mark.parametrize(("codec", "preset", "options", "reason"), PROGRAMS)
+def test_what_a_program_does_not_take_stops_the_run_and_not_each_title(
+    codec: Codec, preset: str | None, options: dict[str, str], reason: str, request: pytest.FixtureRequest
+) -> None:
+    settings = EncodeSettings(codec, preset=preset, encoder_options=options, program=program_of(codec, request))
+    for asked in (settings, settings.plain()):
+        with pytest.raises(SettingsError, match=reason):
+            refuse_ignored(asked)
+    refuse_ignored(settings_of(codec, program=settings.program))
+
+
+@pytest.mark.parametrize(
+    ("codec", "settings", "reason"),
+    [
+        (Codec.X264, {"crf": 52}, "0 to 51"),
+        (Codec.VP9, {"crf": -1}, "0 to 63"),
+        (Codec.X264, {"container": "webm"}, "webm does not hold x264"),
+        (Codec.SVTAV1, {"container": "mov"}, "mov does not hold svtav1"),
+        (Codec.X264, {"container": "avi"}, "avi"),
+    ],
+)
+def test_what_can_never_be_is_refused_at_once(codec: Codec, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        EncodeSettings(codec, **settings)
+
+
+@pytest.mark.parametrize("codec", [Codec.X264, Codec.KVAZAAR])
+def test_a_pixel_format_that_the_encoder_does_not_take_stops_the_run(
+    codec: Codec, request: pytest.FixtureRequest
+) -> None:
+    with pytest.raises(SettingsError, match="gbrap16"):
+        check_settings(settings_of(codec, pix_fmt="gbrap16", program=program_of(codec, request)))
 
 
 @pytest.mark.parametrize(

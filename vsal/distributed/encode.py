@@ -67,6 +67,7 @@ def encode_catalogue(
     check_settings(settings)
     tally = EncodeTally(len(wanted), began)
     with ray_cluster(run, address):
+        startup_s = time.perf_counter() - began
         _Driver(out, dest, settings, run, tally, on_progress).work(wanted)
         seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = EncodeSummary(
@@ -74,6 +75,7 @@ def encode_catalogue(
         dest=dest,
         outcomes=tally.in_order(wanted),
         seconds=seconds,
+        startup_s=startup_s,
         max_failed=run.max_failed,
         settings=settings.to_json(),
     )
@@ -238,6 +240,7 @@ def _outcome(
         seconds=seconds,
         attempts=attempts,
         duration_s=record["duration_s"],
+        left_out=tuple(record["left_out"]),
         bit_share=(record["budget"] or {}).get("achieved"),
     )
 

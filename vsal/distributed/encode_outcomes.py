@@ -28,6 +28,7 @@ class EncodeOutcome:
     seconds: float = 0.0  # from plan to published file
     attempts: int = 1  # of the step that took most
     duration_s: float = 0.0  # of the title
+    left_out: tuple[str, ...] = ()  # streams of the source that the container does not hold
     bit_share: float | None = None  # that the top area gets, where one was asked for
 
 
@@ -39,6 +40,7 @@ class EncodeSummary(Summary[EncodeOutcome]):
     dest: str
     outcomes: Sequence[EncodeOutcome]
     seconds: float
+    startup_s: float
     max_failed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -51,6 +53,7 @@ class EncodeSummary(Summary[EncodeOutcome]):
             "frames": self.total("frames"),
             "bytes": self.total("bytes"),
             "seconds": round(self.seconds, 3),
+            "startup_seconds": round(self.startup_s, 3),
             "failed": self.failed(),
             "outcomes": self.listed(),
             "settings": self.settings,

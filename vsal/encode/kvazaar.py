@@ -97,7 +97,7 @@ def _command(program: str, width: int, height: int, fps: Fraction, params: str, 
         grown = f"pad={width + right}:{height + bottom},fillborders=right={right}:bottom={bottom}:mode=smear"
         whole = ["-vf", grown, "-bsf:v", f"hevc_metadata=crop_right={right}:crop_bottom={bottom}"]
     coder = ["-c:v", "libkvazaar", "-kvazaar-params", params]
-    return [program, "-v", "error", *raw, *whole, *coder, "-f", "mp4", "-y", path]
+    return [program, "-v", "warning", *raw, *whole, *coder, "-f", "mp4", "-y", path]
 
 
 def _params(settings: EncodeSettings, picture: Picture) -> str:

@@ -17,6 +17,10 @@ from vsal.errors import Reason, SettingsError, TitleFailed
 
 SVTAV1_OLDEST = (1, 6)  # the first with --roi-map-file
 _LAST_WORDS_BYTES = 2000
+# A program writes this of an option that it does not know, or of a value, and goes on as if nothing had been asked.
+_REFUSALS = re.compile(r"Invalid option: ?(\S+?)\.?$|(Error: .* must be .*)", re.MULTILINE)
+
+_COMPLAINT = re.compile(r"error|invalid|unprocessed|must be", re.IGNORECASE)
 
 
 @lru_cache(maxsize=8)
@@ -105,6 +109,7 @@ def feed(
 
     Raises:
         TitleFailed: the program fails; its last words are in the text.
+        SettingsError: it went on without an option that it was given.
     """
     times: list[int] = []
     with tempfile.TemporaryFile() as words:
@@ -126,8 +131,13 @@ def feed(
             process.kill()
             process.wait()
             raise
+        words.seek(0)
+        refused = _REFUSALS.search(words.read().decode(errors="replace"))
+        if refused:
+            raise SettingsError(f"{name} would go on without an option that was asked for: {refused[1] or refused[2]}")
         if status != 0:
             words.seek(max(0, words.seek(0, 2) - _LAST_WORDS_BYTES))
-            said = " / ".join(words.read().decode(errors="replace").split("\n")[-4:]).strip()
+            last = [line.strip() for line in words.read().decode(errors="replace").split("\n") if line.strip()]
+            said = " / ".join([line for line in last if _COMPLAINT.search(line)][:4] or last[-4:])
             raise TitleFailed(Reason.UNSUPPORTED, f"{name} ended with {status} after {len(times)} frames: {said}")
     return times

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import tempfile
 from dataclasses import replace
 from fractions import Fraction
 
 import av
+import av.error
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vsal.encode.av_encoder import AV_NAMES, encoder_options, open_stream, split_params
+from vsal.encode.chunk_input import ChunkInput
+from vsal.encode.encoders import encode_frames
 from vsal.encode.measure import luma
 from vsal.encode.picture import Picture
 from vsal.encode.roi_graphs import FrameShape, RoiUnit, build_chain, regions_of
@@ -32,6 +37,9 @@ VP9_SLOWEST = 5  # libvpx has regions of interest in its non-RD realtime mode al
 def refuse_ignored(settings: EncodeSettings) -> None:
     """Raise where an encoder would take the maps and not use them.
 
+    SVT-AV1 and kvazaar are tried, too, for whether they take the settings at all: their programs tell of some that they
+    do not know in a line of their log, and go on.
+
     x264, x265 and VP9 are tried: a small clip is encoded under the very settings with a map that favours its left half,
     and the halves must come out different. That catches presets, tunes and parameter strings as they end up, and
     whatever a later version of an encoder will do; what is known of the reasons goes into the message.
@@ -41,11 +49,11 @@ def refuse_ignored(settings: EncodeSettings) -> None:
         SettingsError: the encoder does not take the settings at all, or they ask for several passes.
     """
     _refuse_passes(settings)
-    if settings.codec is Codec.SVTAV1 and settings.roi:
-        _refuse_svtav1(settings)
-    elif settings.codec is Codec.KVAZAAR and settings.roi:
-        _refuse_kvazaar(settings)
-    elif settings.codec not in (Codec.SVTAV1, Codec.KVAZAAR):
+    if settings.codec in (Codec.SVTAV1, Codec.KVAZAAR):
+        if settings.roi:
+            (_refuse_svtav1 if settings.codec is Codec.SVTAV1 else _refuse_kvazaar)(settings)
+        _try_program(settings)
+    else:
         if settings.codec is Codec.VP9 and settings.roi:
             _refuse_vp9(settings)
         trial = _trial(settings)
@@ -71,9 +79,27 @@ def refuse_interlaced(settings: EncodeSettings, picture: Picture) -> None:
         )
 
 
+def _try_program(settings: EncodeSettings) -> None:
+    """Code a few frames with a program, plainly: what it does not take stops the run, and not each of its titles."""
+    picture = trial_picture()
+    given = [VideoFrame.from_ndarray(planes, format="yuv420p") for planes in _trial_frames(picture)]
+    with tempfile.TemporaryDirectory(prefix="vsal-trial-") as folder:
+        path = os.path.join(folder, "trial")
+        try:
+            encode_frames(ChunkInput(given, picture, None, settings.plain()), path)
+            with av.open(path) as container:
+                coded = sum(1 for packet in container.demux(video=0) if packet.size)
+        except TitleFailed as error:
+            raise SettingsError(error.detail) from error
+        except av.error.FFmpegError as error:
+            raise SettingsError(f"{settings.codec} writes no video under {settings.to_json()}: {error}") from error
+    if coded != len(given):
+        raise SettingsError(f"{settings.codec} codes {coded} of {len(given)} frames under {settings.to_json()}")
+
+
 def _trial(settings: EncodeSettings) -> bytes:
     """An MP4 of a few frames of noise; if the settings ask for maps, its left half is to be finer than its right."""
-    picture = _trial_picture()
+    picture = trial_picture()
     small = replace(settings, pix_fmt=None, threads=1)
     rows, cols = block_grid_shape(picture.info.width, picture.info.height)
     grid = np.where(np.arange(cols) < cols // 2, -_TRIAL_QP, _TRIAL_QP).astype(np.int8)[None].repeat(rows, axis=0)
@@ -105,7 +131,7 @@ def _favour_db(trial: bytes) -> float:
 
     Not a comparison of bytes with those of a plain encode: x264 does not always write the same ones twice.
     """
-    picture = _trial_picture()
+    picture = trial_picture()
     height, half = picture.info.height, picture.info.width // 2
     errors = np.zeros(2)
     with av.open(io.BytesIO(trial), "r") as container:
@@ -124,7 +150,8 @@ def _account(written: bytes) -> dict[str, str]:
     return account
 
 
-def _trial_picture() -> Picture:
+def trial_picture() -> Picture:
+    """That of the noise which settings are tried on: 192x128, 8-bit 4:2:0."""
     info = VideoInfo(
         uri="", container="", codec="", stream_index=0, width=192, height=128, pix_fmt="yuv420p", bit_depth=8,
         time_base=Fraction(1, 25), start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None, rotation_deg=0,
@@ -195,9 +222,7 @@ def _refuse_vp9(settings: EncodeSettings) -> None:
 
 
 def _refuse_svtav1(settings: EncodeSettings) -> None:
-    asked = {
-        key: value for key, value in settings.encoder_options.items() if key in ("rc", "tbr", "mbr")
-    }
+    asked = {key: value for key, value in settings.encoder_options.items() if key in ("rc", "tbr", "mbr")}
     if asked.get("rc", "0") not in ("0", "crf", "cqp") or "tbr" in asked:
         raise SettingIgnored(
             f"SVT-AV1 ignores its ROI map file under VBR and CBR: asked for {asked}. Use --crf, {_PLAIN}."

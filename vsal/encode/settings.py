@@ -41,6 +41,10 @@ class SettingIgnored(SettingsError):
 DEFAULT_CRF = {Codec.X264: 23, Codec.X265: 28, Codec.VP9: 32, Codec.SVTAV1: 35, Codec.KVAZAAR: 27}
 DEFAULT_PRESET = {Codec.X264: "medium", Codec.X265: "medium", Codec.VP9: "5", Codec.SVTAV1: "8", Codec.KVAZAAR: "fast"}
 
+MOST_CRF = {Codec.X264: 51, Codec.X265: 51, Codec.VP9: 63, Codec.SVTAV1: 63, Codec.KVAZAAR: 51}
+# What FFmpeg's muxers do not take.
+_HOLDS_NOT = {"webm": (Codec.X264, Codec.X265, Codec.KVAZAAR), "mov": (Codec.VP9, Codec.SVTAV1)}
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -95,6 +99,10 @@ class EncodeSettings:
     def __post_init__(self) -> None:
         if self.container not in ("auto", "mp4", "mov", "mkv", "webm"):
             raise SettingsError(f"--container is auto, mp4, mov, mkv or webm, not {self.container!r}")
+        if self.codec in _HOLDS_NOT.get(self.container, ()):
+            raise SettingsError(f"--container {self.container} does not hold {self.codec}: take mkv or mp4")
+        if not 0 <= self.effective_crf <= MOST_CRF[self.codec]:
+            raise SettingsError(f"--crf of {self.codec} is 0 to {MOST_CRF[self.codec]}, not {self.effective_crf:g}")
         if self.measure_share and (self.budget is None or not self.roi):
             raise SettingsError("--measure-share measures what --top-area and --bit-share ask for: give both")
         if self.max_rectangles < 1:

@@ -19,7 +19,7 @@ from vsal.encode.join import ChunksDoNotJoin
 from vsal.encode.kvazaar import check_kvazaar
 from vsal.encode.picture import Picture, read_picture
 from vsal.encode.programs import find_kvazaar_ffmpeg, find_svtav1
-from vsal.encode.refusals import refuse_ignored, refuse_interlaced
+from vsal.encode.refusals import refuse_ignored, refuse_interlaced, trial_picture
 from vsal.encode.remux import assemble, choose_container
 from vsal.encode.settings import Codec, EncodeSettings
 from vsal.encode.svtav1 import svtav1_format
@@ -71,6 +71,8 @@ def check_settings(settings: EncodeSettings) -> None:
         find_svtav1(settings.program)
     elif settings.codec is Codec.KVAZAAR:
         find_kvazaar_ffmpeg(settings.program)
+    if settings.pix_fmt:
+        _check_format(settings, trial_picture())
     refuse_ignored(settings)
 
 

@@ -16,6 +16,7 @@ from vsal.settings import RunSettings
 if TYPE_CHECKING:
     from vsal.distributed.encode_outcomes import EncodeSummary
 
+SHARE_MISSED = 0.02  # of the bits: what is told of
 RUN = frozenset({"attempts", "max_failed", "force", "titles_in_flight", "object_store_mb"})
 
 
@@ -88,32 +89,39 @@ def encode(
             out, dest, settings, run, title_ids=title or None, address=address, on_progress=report
         )
     screen.document(summary.document())
-    screen.show(*lines(summary, top_area))
+    screen.show(*lines(summary, out, settings))
     if codec is Codec.VP9 and roi:
         screen.note("VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are.")
     return summary.exit_code
 
 
-def lines(summary: EncodeSummary, top_area: str | None = None) -> list[str]:
+def lines(summary: EncodeSummary, out: str, settings: EncodeSettings) -> list[str]:
     """The end of a run in words."""
     from rich.markup import escape
 
+    budget = settings.budget
     done, skipped, failed = (summary.count(status) for status in ("done", "skipped", "failed"))
     told = [f"[bold]{done} encoded[/], {skipped} already there, {failed} failed, in {span(summary.seconds)}"]
     if done:
         frames, size = summary.total("frames"), summary.total("bytes")
         video_s = sum(outcome.duration_s for outcome in summary.outcomes if outcome.status == "done")
         rate = f", {size * 8 / 1000 / video_s:.0f} kb/s" if video_s else ""
-        told.append(f"{frames} frames, {size / 1e6:.1f} MB{rate}: {frames / max(summary.seconds, 1e-9):.0f} frames/s")
+        speed = frames / max(summary.seconds - summary.startup_s, 1e-9)
+        told.append(f"{frames} frames, {size / 1e6:.1f} MB{rate}: {speed:.0f} frames/s")
     for outcome in summary.outcomes:
-        if outcome.bit_share is not None:
-            share = f"{top_area} of the picture gets {outcome.bit_share:.1%} of the bits"
-            told.append(f"{escape(outcome.title_id)}: {share}")
+        name = escape(outcome.title_id)
+        if outcome.bit_share is not None and budget is not None:
+            told.append(f"{name}: {budget.top_area:.0%} of the picture gets {outcome.bit_share:.1%} of the bits")
+            if abs(outcome.bit_share - budget.bit_share) > SHARE_MISSED:
+                told[-1] += f", not the {budget.bit_share:.1%} asked for: offsets stay within 12 QP"
+        if outcome.left_out:
+            told.append(f"{name}: not held by the container: {escape(', '.join(outcome.left_out))}")
     told += failure_lines(summary.failed(), f"{summary.dest}/runs/{summary.run_id}.json")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:
-        told.append(f"Encodes: {escape(summary.dest)}")
+        proof = f"  (prove the maps: vsal verify {out} --encoded {summary.dest})" if settings.roi else ""
+        told.append(f"Encodes: {escape(summary.dest + proof)}")
     return told
 
 
