@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from model.data import Dataset, gaze_held_out, load
 
 if TYPE_CHECKING:
+    from model.clips import Clips
     from vsal.saliency import ModelInput, SaliencySession
     from vsal.saliency.registry import Model
 
@@ -131,6 +132,35 @@ def torch_predict(net: object, frames: U8) -> F32:
     with torch.no_grad():
         x = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
         return saliency(net(x)).numpy()  # type: ignore[operator, no-any-return]
+
+
+def still_predict(net: object, frames: U8) -> F32:
+    """Run the video student in torch on stills: uint8 [n, h, w, 3], nothing moves -> float32 [n, h/2, w/2]."""
+    import torch
+
+    with torch.no_grad():
+        x = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+        return net(x, x.new_zeros(len(x), *x.shape[2:]))[:, 0].sigmoid().numpy()  # type: ignore[operator, no-any-return]
+
+
+def score_clips(net: object, made: Iterable[Clips]) -> tuple[float, float]:
+    """Mean IoU of the video student over made clips: of the masks accumulated through time, and of the single ones."""
+    import torch
+
+    from model.video_student import accumulate
+
+    over, single = [], []
+    for some in made:
+        count, samples = some.masks.shape[:2]
+        with torch.no_grad():
+            frames = torch.from_numpy(some.frames).flatten(0, 1).permute(0, 3, 1, 2).float()
+            logits = net(frames, torch.from_numpy(some.motion).flatten(0, 1).float())  # type: ignore[operator]
+            through_time = accumulate(logits.unflatten(0, (count, samples))).numpy()
+            alone = logits[:, 0].sigmoid().unflatten(0, (count, samples)).numpy()
+        for n in range(count):
+            over += [grid_scores(m, t)[0] for m, t in zip(through_time[n], some.masks[n], strict=True)]
+            single += [grid_scores(m, t)[0] for m, t in zip(alone[n], some.masks[n], strict=True)]
+    return float(np.mean(over)), float(np.mean(single))
 
 
 def time_in_turn(models: Mapping[str, Judged], batch: int = 8, rounds: int = 25) -> dict[str, float]:

@@ -24,10 +24,12 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
+from model import video_export
 from model.evaluate import torch_predict
 from model.networks import NETWORKS, make_network
 from model.registering import enter
 from model.student import saliency
+from model.video_student import VideoStudent
 
 OPSET = 17
 PARITY = 1e-3  # largest difference from torch, anywhere in any mask
@@ -35,6 +37,7 @@ SIZE_MULTIPLE = 16
 DUTS = "DUTS-TR (Wang et al., CVPR 2017): free for academic research"
 OSIE = "OSIE (Xu et al., Journal of Vision 2014): MIT"
 OBJECTS_TEACHER = "soft labels of U2-Net-p (Qin et al., 2020), itself trained on DUTS-TR: Apache-2.0"
+IMAGE_TEACHER = "soft labels of vsal's image student, which has seen the sets below"
 GAZE_TEACHER = "soft labels of the gaze model of twitter-research/image-crop-analysis: Apache-2.0"
 
 
@@ -93,32 +96,70 @@ def training_data(run: Mapping[str, Any]) -> list[str]:
         data.append(OBJECTS_TEACHER)
     if run["gaze_labels"]:
         data.append(GAZE_TEACHER)
+    if run.get("teacher"):
+        data += [IMAGE_TEACHER, OSIE, OBJECTS_TEACHER, GAZE_TEACHER]
     return data
 
 
-def main() -> None:
-    """Parse the command line and export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["image"])
-    parser.add_argument("--checkpoint", required=True, help="last.pt of a training run")
-    parser.add_argument("--name", default="image_saliency_student_v1")
-    parser.add_argument("--folder", default="model", help="where the file and registry.json go")
-    args = parser.parse_args()
-    state = torch.load(args.checkpoint, weights_only=True, map_location="cpu")
-    run = json.loads(state["run"])
+def load_state(checkpoint: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The checkpoint's state and the settings of its run."""
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    return state, json.loads(state["run"])
+
+
+def hold(difference: float) -> None:
+    """Refuse a file that differs from torch by too much.
+
+    Raises:
+        SystemExit: it does; nothing is written.
+    """
+    if difference > PARITY:
+        raise SystemExit(f"ONNX Runtime differs from torch by {difference:.2e}, more than {PARITY:.0e}: not written")
+
+
+def export_image(checkpoint: str, name: str, folder: Path) -> None:
+    """Write the image network of a checkpoint, and enter it."""
+    state, run = load_state(checkpoint)
     net = make_network(run["network"])
     net.load_state_dict(state["ema"])
     net.eval()
     model_bytes = to_onnx(net, NETWORKS[run["network"]].input_pixels)
     difference = parity(net, model_bytes)
-    if difference > PARITY:
-        raise SystemExit(f"ONNX Runtime differs from torch by {difference:.2e}, more than {PARITY:.0e}: not written")
-    entry = enter(Path(args.folder), args.name, model_bytes, training_data(run))
-    print(
-        f"{args.name}.onnx: step {state['step']}, {len(model_bytes) / 1e6:.2f} MB, {entry['parameters']} parameters, ",
-        end="",
+    hold(difference)
+    _tell(enter(folder, name, model_bytes, training_data(run)), model_bytes, state["step"], difference)
+
+
+def export_video(checkpoint: str, name: str, folder: Path) -> None:
+    """Write both forms of the video student of a checkpoint, NAME and NAME_step, and enter them."""
+    state, run = load_state(checkpoint)
+    net = VideoStudent()
+    net.load_state_dict(state["ema"])
+    net.eval()
+    forms = {name: video_export.to_onnx(net, step=False), f"{name}_step": video_export.to_onnx(net, step=True)}
+    difference = video_export.parity(net, *forms.values())
+    hold(difference)
+    for form, model_bytes in forms.items():
+        _tell(enter(folder, form, model_bytes, training_data(run)), model_bytes, state["step"], difference)
+
+
+def _tell(entry: dict[str, object], model_bytes: bytes, step: int, difference: float) -> None:
+    size = f"{len(model_bytes) / 1e6:.2f} MB, {entry['parameters']} parameters"
+    print(f"{entry['file']}: step {step}, {size}, differs from torch by at most {difference:.1e}")
+    print(f"  sha256 {entry['sha256']}")
+
+
+def main() -> None:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=["image", "video"])
+    parser.add_argument("--checkpoint", required=True, help="last.pt of a training run")
+    parser.add_argument(
+        "--name", help="of the file; image_saliency_student_v1 or video_saliency_student_v1 if not given"
     )
-    print(f"differs from torch by at most {difference:.1e}; sha256 {entry['sha256']}")
+    parser.add_argument("--folder", default="model", type=Path, help="where the file and registry.json go")
+    args = parser.parse_args()
+    export = export_image if args.kind == "image" else export_video
+    export(args.checkpoint, args.name or f"{args.kind}_saliency_student_v1", args.folder)
 
 
 if __name__ == "__main__":

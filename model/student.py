@@ -77,12 +77,16 @@ class ImageStudent(nn.Module):
     forward: float [n, 3, h, w] in 0..1, h and w multiples of 16 -> logits [n, 2, h/2, w/2], objects and gaze; in
     training also a list of coarser logits of objects, at strides 8 and 16, that the loss sees (deep supervision) and
     the exported graph does not have.
+
+    Args:
+        widths: its size.
+        inputs: channels of the picture; the video student brings a fourth.
     """
 
-    def __init__(self, widths: Widths = STUDENT) -> None:
+    def __init__(self, widths: Widths = STUDENT, inputs: int = 3) -> None:
         super().__init__()
         channels, decoder = widths.channels, widths.decoder
-        self.stem = _halve(3, channels[0])
+        self.stem = _halve(inputs, channels[0])
         self.stages = nn.ModuleList(
             nn.Sequential(
                 _halve(channels[i], channels[i + 1]),
