@@ -13,11 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vsal.errors import SettingsError
 
-AggregatorName = Literal["mean", "ema", "max", "motion"]
+AggregatorName = Literal["mean", "ema", "max", "motion", "learned"]
+SaliencyMode = Literal["image", "video"]
 ShotDetectorName = Literal["adaptive", "content", "transnetv2"]
 Device = Literal["auto", "cpu", "gpu"]
 
-SHIPPED_MODEL = "image_saliency_student_v1"
+SHIPPED_MODELS: dict[SaliencyMode, str] = {
+    "image": "image_saliency_student_v1",
+    "video": "video_saliency_student_v1",
+}
+SHIPPED_MODEL = SHIPPED_MODELS["image"]
 
 # SalEMA (Linardos et al., BMVC 2019) weighs each new frame by 0.1 at 30 frames a second: half of what is remembered has
 # gone after ln 0.5 / ln 0.9 = 6.6 frames. In seconds it holds for any sample rate.
@@ -31,11 +36,12 @@ class _Settings(BaseModel):
 class PrepareSettings(_Settings):
     """What shapes a manifest: two runs with equal settings, model and source write the same maps."""
 
-    model: str = SHIPPED_MODEL
+    saliency_mode: SaliencyMode = "image"
+    model: str = SHIPPED_MODEL  # where none is given, the shipped one of the mode
     sample_rate: Annotated[float, Field(gt=0, le=240)] = 3.0  # frames a second that the model sees
     map_interval: Literal["shot"] | Annotated[float, Field(gt=0, le=3600)] = 0.33  # seconds, or one map a shot
     samples_per_map: Annotated[int, Field(ge=1, le=64)] = 8  # of a shot, when there is one map a shot
-    aggregator: AggregatorName = "ema"
+    aggregator: AggregatorName = "ema"  # where none is given: learned in mode video, mean with one map a shot
     ema_alpha: Annotated[float, Field(gt=0, le=1)] | None = None  # weight of a new sample; overrides the half-life
     ema_half_life_s: Annotated[float, Field(gt=0)] = SALEMA_HALF_LIFE_S
     shot_detector: ShotDetectorName = "adaptive"
@@ -46,6 +52,21 @@ class PrepareSettings(_Settings):
     qp_floor: Annotated[float, Field(gt=0, le=1)] = 0.2
     qp_limit: Annotated[int, Field(ge=0, le=12)] = 6
     qp_offset: Annotated[int, Field(ge=0, le=12)] = 6  # strength of the linear mapping
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_mode(cls, given: Any) -> Any:
+        """Model and aggregator where none is chosen."""
+        if not isinstance(given, dict):
+            return given
+        mode, chosen = given.get("saliency_mode", "image"), dict(given)
+        if chosen.get("model") is None:
+            chosen["model"] = SHIPPED_MODELS.get(mode, SHIPPED_MODEL)
+        if chosen.get("aggregator") is None:
+            # Over a whole shot the moving average knows its last second only, the mean all of it.
+            of_images = "mean" if given.get("map_interval") == "shot" else "ema"
+            chosen["aggregator"] = "learned" if mode == "video" else of_images
+        return chosen
 
     @model_validator(mode="after")
     def _consistent(self) -> PrepareSettings:

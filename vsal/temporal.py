@@ -34,12 +34,16 @@ class Aggregator(Protocol[State]):
     def identity(self) -> State:
         """The state of no frame at all."""
 
-    def lift(self, mask: Mask, motion: float) -> State:
+    def lift(self, mask: Mask, motion: float, gate: Mask | None) -> State:
         """The state of one frame.
 
         Args:
             mask: float32 [h, w] in 0..1.
             motion: mean absolute luma change against the frame before, 0..255.
+            gate: float32 [h, w] in 0..1, what a video model says of the mask's weight at each pixel; None of others.
+
+        Raises:
+            ValueError: the aggregator needs a gate and there is none.
         """
 
     def combine(self, earlier: State, later: State) -> State:
@@ -70,7 +74,7 @@ class Mean:
         """Nothing summed."""
         return WeightedSum()
 
-    def lift(self, mask: Mask, motion: float) -> WeightedSum:
+    def lift(self, mask: Mask, motion: float, gate: Mask | None = None) -> WeightedSum:
         """One frame of weight 1."""
         return self._weighed(mask, 1.0)
 
@@ -97,7 +101,7 @@ class MotionMean(Mean):
     # A still frame keeps a weight, or a shot in which nothing moves would have none: far below the noise of a camera.
     STILL_WEIGHT = 1e-3
 
-    def lift(self, mask: Mask, motion: float) -> WeightedSum:
+    def lift(self, mask: Mask, motion: float, gate: Mask | None = None) -> WeightedSum:
         """One frame, weighed by its motion."""
         return self._weighed(mask, max(motion, self.STILL_WEIGHT))
 
@@ -111,7 +115,7 @@ class Maximum:
         """No maximum yet."""
         return None
 
-    def lift(self, mask: Mask, motion: float) -> Mask | None:
+    def lift(self, mask: Mask, motion: float, gate: Mask | None = None) -> Mask | None:
         """The mask itself."""
         return mask.astype(np.float32)
 
@@ -133,44 +137,28 @@ class Decay:
     """An affine step of the recurrence: what came before is kept by `keep`, and `value` is added.
 
     Attributes:
-        keep: share of the state before that is left.
+        keep: share of the state before that is left, one number or float64 [h, w].
         value: float64 [h, w], or None for the step that changes nothing.
         first: the mask with which the run begins; it takes the place of the state before where nothing came before.
     """
 
-    keep: float = 1.0
+    keep: float | Real = 1.0
     value: Real | None = None
     first: Real | None = None
 
 
-class Ema:
-    """Exponential moving average v_t = a m_t + (1 - a) v_(t-1), v_0 = m_0.
+class _Recurrence:
+    """v_t = g_t m_t + (1 - g_t) v_(t-1), v_0 = m_0: affine in the state, so its steps compose.
 
-    The recurrence of SalEMA (Linardos et al., "Simple vs complex temporal recurrences for video saliency prediction",
-    BMVC 2019), over masks. Being affine in the state, its steps compose.
-
-    Args:
-        alpha: weight of a new mask, in (0, 1].
-
-    Raises:
-        ValueError: alpha is out of range.
+    The first mask stands for all that lay before it. With v_0 = g_0 m_0, a memory of zeros, the first maps of every
+    shot would be dim wherever the weight is small.
     """
 
     carries = True
 
-    def __init__(self, alpha: float) -> None:
-        if not 0.0 < alpha <= 1.0:
-            raise ValueError(f"alpha is the weight of a new mask, in (0, 1], not {alpha:g}")
-        self.alpha = alpha
-
     def identity(self) -> Decay:
         """Keeps all, adds nothing."""
         return Decay()
-
-    def lift(self, mask: Mask, motion: float) -> Decay:
-        """One step of weight alpha."""
-        exact = mask.astype(np.float64)
-        return Decay(1.0 - self.alpha, exact * self.alpha, exact)
 
     def combine(self, earlier: Decay, later: Decay) -> Decay:
         """Steps in a row: (d1, v1) then (d2, v2) is (d1 d2, d2 v1 + v2)."""
@@ -184,15 +172,59 @@ class Ema:
             raise ValueError("no frame to average")
         return (state.keep * state.first + state.value).astype(np.float32)
 
+    @staticmethod
+    def _step(mask: Mask, weight: float | Real) -> Decay:
+        exact = mask.astype(np.float64)
+        return Decay(1.0 - weight, exact * weight, exact)
 
-AnyAggregator = Mean | MotionMean | Maximum | Ema
+
+class Ema(_Recurrence):
+    """Exponential moving average: the same weight always.
+
+    The recurrence of SalEMA (Linardos et al., "Simple vs complex temporal recurrences for video saliency prediction",
+    BMVC 2019), over masks.
+
+    Args:
+        alpha: weight of a new mask, in (0, 1].
+
+    Raises:
+        ValueError: alpha is out of range.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        if not 0.0 < alpha <= 1.0:
+            raise ValueError(f"alpha is the weight of a new mask, in (0, 1], not {alpha:g}")
+        self.alpha = alpha
+
+    def lift(self, mask: Mask, motion: float, gate: Mask | None = None) -> Decay:
+        """One step of weight alpha."""
+        return self._step(mask, self.alpha)
+
+
+class Learned(_Recurrence):
+    """The same with a weight for each pixel and frame, which a video model predicts beside the mask.
+
+    The gate depends on the frame and its motion alone, never on the state, so it is a recurrence that was trained
+    through time and still shards and merges exactly.
+    """
+
+    def lift(self, mask: Mask, motion: float, gate: Mask | None = None) -> Decay:
+        """One step of the gate's weight."""
+        if gate is None:
+            raise ValueError("the learned aggregator needs the gate of a video model")
+        if gate.shape != mask.shape:
+            raise ValueError(f"gate and mask of a frame have one shape, not {gate.shape} and {mask.shape}")
+        return self._step(mask, gate.astype(np.float64))
+
+
+AnyAggregator = Mean | MotionMean | Maximum | Ema | Learned
 
 
 def make_aggregator(name: str, alpha: float) -> AnyAggregator:
     """The aggregator of that name.
 
     Args:
-        name: mean, ema, max or motion.
+        name: mean, ema, max, motion or learned.
         alpha: weight of a new mask; ema only.
 
     Raises:
@@ -203,6 +235,7 @@ def make_aggregator(name: str, alpha: float) -> AnyAggregator:
         "motion": MotionMean,
         "max": Maximum,
         "ema": lambda: Ema(alpha),
+        "learned": Learned,
     }
     if name not in makers:
         raise ValueError(f"aggregator is one of {', '.join(makers)}, not {name!r}")
@@ -223,10 +256,10 @@ class Fold(Generic[State]):
         self._aggregator = aggregator
         self._state = aggregator.identity()
 
-    def add(self, mask: Mask, motion: float) -> None:
-        """Takes in the next frame."""
+    def add(self, mask: Mask, motion: float, gate: Mask | None = None) -> None:
+        """Takes in the next frame; the arguments are those of `Aggregator.lift`."""
         aggregator = self._aggregator
-        self._state = aggregator.combine(self._state, aggregator.lift(mask, motion))
+        self._state = aggregator.combine(self._state, aggregator.lift(mask, motion, gate))
 
     def restart(self) -> None:
         """Forgets everything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.distributed.manifests import same_maps
+from tests.saliency.conftest import build_model
 from vsal.catalog import Title
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
+from vsal.saliency import ModelRefused
 from vsal.settings import PrepareSettings, RunSettings
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -36,6 +39,46 @@ def test_one_segment_and_many_give_the_same_manifest(clip: Path, tmp_path: Path)
     assert one.count("done") == many.count("done") == 1
     same_maps(tmp_path / "one", tmp_path / "many", "t")
     assert validate(str(tmp_path / "many")) == []
+
+
+@pytest.fixture(scope="module")
+def video_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of kind video: the mask is the brightness, the gate the motion."""
+    path = tmp_path_factory.mktemp("models") / "bright.onnx"
+    path.write_bytes(build_model(kind="video"))
+    return str(path)
+
+
+def test_a_learned_memory_is_the_same_in_one_segment_and_many(clip: Path, video_model: str, tmp_path: Path) -> None:
+    video = PrepareSettings(saliency_mode="video", model=video_model)
+    assert video.aggregator == "learned"
+    titles = [Title("t", str(clip))]
+    assert prepare(titles, tmp_path / "one", video, segment_s=1000).count("done") == 1
+    assert prepare(titles, tmp_path / "many", video, segment_s=2).count("done") == 1
+    same_maps(tmp_path / "one", tmp_path / "many", "t")
+    assert validate(str(tmp_path / "many")) == []
+    # Where nothing moves, the gate is shut and the first map of the shot stays; without the gate, each map is its own.
+    alone = PrepareSettings(saliency_mode="video", model=video_model, aggregator="mean")
+    assert prepare(titles, tmp_path / "alone", alone).count("done") == 1
+    changes = {}
+    for name in ("one", "alone"):
+        with read_manifest(str(tmp_path / name)).title("t") as title:
+            maps = [title.map_at(frame).saliency.astype(float) for frame in range(0, 40, 8)]
+        changes[name] = np.mean([np.abs(b - a).mean() for a, b in pairwise(maps)])
+    assert changes["one"] < 0.7 * changes["alone"], changes
+
+
+def test_models_and_aggregators_that_do_not_fit_the_mode_are_refused(
+    clip: Path, video_model: str, tmp_path: Path
+) -> None:
+    titles = [Title("t", str(clip))]
+    for settings, remedy in (
+        (PrepareSettings(saliency_mode="video", model="image_saliency_student_v1"), "--saliency-mode image"),
+        (PrepareSettings(model=video_model), "add --saliency-mode video"),
+        (PrepareSettings(aggregator="learned"), "--saliency-mode video, or --aggregator ema"),
+    ):
+        with pytest.raises(ModelRefused, match=remedy):
+            prepare(titles, tmp_path / "none", settings)
 
 
 def test_shots_of_a_title_with_known_cuts_are_found(clip: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from vsal.evaluate.moments import on_clock, read_moments
 from vsal.evaluate.saliency import Evaluation, aggregated, evaluate
 from vsal.roi.grid import block_means
 from vsal.roi.qp import QpMapping
-from vsal.saliency import SaliencySession
+from vsal.saliency import Masks, SaliencySession
 from vsal.saliency.foreign import Interface, wrap
 from vsal.settings import PrepareSettings
 from vsal.temporal import make_aggregator
@@ -112,8 +112,10 @@ def test_smoothing_lowers_flicker() -> None:
 )
 def test_every_kind_of_model_can_be_compared(data: bytes, tmp_path: Path) -> None:
     dataset = open_dataset(f"davis:{sets.davis(tmp_path, ('bear',))}")
-    rows = table(evaluate(dataset, [("it", SaliencySession(data))], ["mean"], SETTINGS))
+    session = SaliencySession(data)
+    rows = table(evaluate(dataset, [("it", session)], ["mean", "learned"], SETTINGS))
     assert rows["it", "mean"]["iou"] is not None
+    assert (("it", "learned") in rows) == session.input.motion, "the gate is a video model's"
 
 
 @pytest.mark.parametrize(
@@ -137,15 +139,15 @@ def test_maps_are_those_that_prepare_writes(interval: Any) -> None:
     wants = sees_red().input
     moments = read_moments(item, "mask", [wants], settings, 24.0)
     rng = np.random.default_rng(0)
-    masks = rng.random((len(moments.sample_keys), 24, 32)).astype(np.float32)
+    masks, gates = rng.random((2, len(moments.sample_keys), 24, 32)).astype(np.float32)
     shots = [frame.shot for frame in item.frames()]
     n, cuts = len(shots), [i for i in range(1, len(shots)) if shots[i] != shots[i - 1]]
     assert cuts
     sampled = [i for i in range(n) if on_clock(i, 24, 6)]
-    samples = [Sample(i, moments.sample_motion[at], masks[at]) for at, i in enumerate(sampled)]
+    samples = [Sample(i, moments.sample_motion[at], masks[at], gates[at]) for at, i in enumerate(sampled)]
     stretch = Stretch(0, np.arange(n), np.zeros(n), np.zeros(n, np.float32), [(0, 854, 480)], samples, None)
-    for aggregator in ("mean", "ema", "max", "motion"):
-        ours = aggregated(masks, moments.sample_motion, moments.sample_keys, aggregator, settings)
+    for aggregator in ("mean", "ema", "max", "motion", "learned"):
+        ours = aggregated(Masks(masks, gates), moments.sample_motion, moments.sample_keys, aggregator, settings)
         policy = MapPolicy(
             title_id="t",
             clock=SampleClock(6, Fraction(1, 24)),

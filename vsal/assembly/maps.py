@@ -149,7 +149,8 @@ class MapBuilder:
         if not self._policy.aggregator.carries:
             self._fold.restart()
         for sample in samples:
-            self._fold.add(sample.mask.astype(np.float32, copy=False), sample.motion)
+            gate = None if sample.gate is None else sample.gate.astype(np.float32, copy=False)
+            self._fold.add(sample.mask.astype(np.float32, copy=False), sample.motion, gate)
         row = self._row(piece, self._fold.mask(), len(samples))
         yield from self._resolve(samples[0].frame, row)
         self._nearest = (samples[-1].frame, row)

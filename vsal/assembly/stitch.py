@@ -19,12 +19,24 @@ class JoinBroken(VsalError):
 
 
 @dataclass(frozen=True, slots=True)
+class Inferred:
+    """What a model says of the m samples of a chunk.
+
+    masks: [m, h, w] in 0..1, upright. gates: the same shape, the weight of each pixel in time; None of image models.
+    """
+
+    masks: npt.NDArray[np.floating]
+    gates: npt.NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """The mask of one frame that the model saw."""
 
     frame: int  # of the title
     motion: float  # mean absolute luma change against the frame before, 0..255
     mask: npt.NDArray[np.floating]  # [h, w] in 0..1, upright
+    gate: npt.NDArray[np.floating] | None = None  # [h, w] in 0..1, from a video model
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class Stretch:
 
 @dataclass(slots=True)
 class _Segment:
-    waiting: dict[int, tuple[Chunk, npt.NDArray[np.floating] | None]] = field(default_factory=dict)
+    waiting: dict[int, tuple[Chunk, Inferred | None]] = field(default_factory=dict)
     next_seq: int = 0
     end: SegmentEnd | None = None
 
@@ -76,8 +88,8 @@ class Stitcher:
         """Frames of the segments joined so far."""
         return self._frames
 
-    def add(self, chunk: Chunk, masks: npt.NDArray[np.floating] | None) -> None:
-        """Takes in a chunk with the masks of its samples, [m, h, w]."""
+    def add(self, chunk: Chunk, masks: Inferred | None) -> None:
+        """Takes in a chunk with the masks of its samples."""
         segment = self._segments[chunk.segment]
         if chunk.seq >= segment.next_seq:
             segment.waiting[chunk.seq] = (chunk, masks)
@@ -99,7 +111,7 @@ class Stitcher:
                 self._join(chunk.end)
             yield stretch
 
-    def _numbered(self, chunk: Chunk, masks: npt.NDArray[np.floating] | None) -> Stretch:
+    def _numbered(self, chunk: Chunk, masks: Inferred | None) -> Stretch:
         score, motion = chunk.score, chunk.motion
         if chunk.first == 0 and len(score):
             # The pair across the join was scored by the segment before, which decodes one frame past its end.
@@ -115,7 +127,8 @@ class Stitcher:
             frame = self._frames + int(local)
             # Two points of the clock may lie nearest to the frame at a join, one on each side of it.
             if frame > self._last_sample and masks is not None:
-                samples.append(Sample(frame, float(chunk.sample_motion[i]), masks[i]))
+                gate = None if masks.gates is None else masks.gates[i]
+                samples.append(Sample(frame, float(chunk.sample_motion[i]), masks.masks[i], gate))
                 self._last_sample = frame
         sizes = []
         for local, width, height in chunk.sizes:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from vsal.assembly.maps import MapBuilder, MapPolicy
-from vsal.assembly.stitch import Stitcher
+from vsal.assembly.stitch import Inferred, Stitcher
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow
 from vsal.roi.qp import QpMapping
@@ -67,12 +64,12 @@ class TitleAssembly:
         """Frames joined so far."""
         return self._stitcher.frames
 
-    def add(self, chunk: Chunk, masks: npt.NDArray[np.floating] | None) -> list[MapRow]:
+    def add(self, chunk: Chunk, masks: Inferred | None) -> list[MapRow]:
         """Takes in one chunk, in any order.
 
         Args:
             chunk: of a segment; its pictures are not looked at.
-            masks: [m, h, w] in 0..1, of the chunk's samples; None where it has none.
+            masks: of the chunk's m samples; None where it has none.
 
         Returns:
             Rows that have become final, in order.

@@ -22,12 +22,13 @@ RUN, MACHINE = "The run", "Machines and memory"
 
 # Field of PrepareSettings or RunSettings -> (panel, help). The text says units; the default is added.
 SETTINGS: dict[str, tuple[str, str]] = {
-    "model": (MODEL, "Registered name, or path or URI, of a saliency model (ONNX)."),
+    "saliency_mode": (MODEL, "image: each frame for itself. video: colour and motion, with a learned memory."),
+    "model": (MODEL, "Registered name, or path or URI, of a saliency model (ONNX); in mode video one of kind video."),
     "accept_licence": (MODEL, "Use a model whose licence forbids commercial use."),
     "sample_rate": (MAPS, "Frames a second of the title's time that the model sees."),
     "map_interval": (MAPS, "Seconds that one map covers, or 'shot' for one map a shot."),
     "samples_per_map": (MAPS, "Samples of a shot, evenly spaced, that make its map under --map-interval shot."),
-    "aggregator": (MAPS, "How the samples of a map become one mask."),
+    "aggregator": (MAPS, "How samples become a map; in mode video learned, with --map-interval shot mean."),
     "ema_alpha": (MAPS, "Weight of a new sample in the moving average, 0 to 1; overrides --ema-half-life-s."),
     "ema_half_life_s": (MAPS, "Seconds after which the moving average has forgotten half."),
     "shot_detector": (SHOTS, "Rule that finds the cuts."),

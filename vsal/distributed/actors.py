@@ -17,6 +17,7 @@ import numpy.typing as npt
 import ray
 
 import vsal
+from vsal.assembly import Inferred
 from vsal.distributed.cluster import ClusterSize
 from vsal.distributed.job import JobBox, unboxed
 from vsal.errors import Reason, SettingsError, TitleFailed
@@ -70,9 +71,7 @@ class _Saliency:
         """Answers once the session is made."""
         return ActorReport(vsal.__version__, _node_id(), tuple(self._session(model).providers))
 
-    def infer(
-        self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None
-    ) -> npt.NDArray[np.float16]:
+    def infer(self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> Inferred:
         """Masks of a window.
 
         Args:
@@ -81,14 +80,17 @@ class _Saliency:
             motion: uint8 [n, h, w], or None for models that do not ask for it.
 
         Returns:
-            float16 [n, h', w'] in 0..1: half the bytes on the way, and an eighth of a level of 255 exact.
+            The masks, and the gates of a video model, as float16: half the bytes on the way, and an eighth of a level
+            of 255 exact.
 
         Raises:
             TitleFailed: the model does not take the window.
         """
         session = self._session(model)
         try:
-            return session.run(frames, motion).saliency.astype(np.float16)
+            masks = session.run(frames, motion)
+            gates = None if masks.gate is None else masks.gate.astype(np.float16)
+            return Inferred(masks.saliency.astype(np.float16), gates)
         except Exception as error:
             raise TitleFailed(
                 Reason.MODEL_ERROR, f"the model failed on frames of shape {frames.shape}: {error}"
@@ -154,7 +156,7 @@ class _Aggregator:
                 self.abandon(other)
         self._open[attempt_id] = self._make(unboxed(box), item, info, segments)
 
-    def add(self, attempt_id: str, chunk: Any, masks: npt.NDArray[np.float16] | None) -> int:
+    def add(self, attempt_id: str, chunk: Any, masks: Inferred | None) -> int:
         """Takes in a chunk of a scan with its masks; answering is the acknowledgement.
 
         Raises:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-import numpy as np
-import numpy.typing as npt
-
 from vsal import manifest, storage
-from vsal.assembly import TitleAssembly
+from vsal.assembly import Inferred, TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
 from vsal.distributed.job import Job
 from vsal.errors import Reason, TitleFailed
@@ -46,7 +43,7 @@ class OpenTitle:
         except OSError as error:
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
 
-    def add(self, chunk: Chunk, masks: npt.NDArray[np.floating] | None) -> int:
+    def add(self, chunk: Chunk, masks: Inferred | None) -> int:
         """Takes in one chunk, in any order, and writes the rows that became final; returns their number.
 
         Raises:

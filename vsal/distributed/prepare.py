@@ -32,7 +32,8 @@ from vsal.distributed.tasks import (
 )
 from vsal.errors import Reason, SettingsError
 from vsal.planning import WorkItem, work_list
-from vsal.saliency.contract import read_contract, require_any_order
+from vsal.saliency.contract import read_contract
+from vsal.saliency.fit import require_fit
 from vsal.saliency.registry import load_model
 from vsal.settings import PrepareSettings, RunSettings
 
@@ -75,7 +76,7 @@ def prepare_catalogue(
     model = load_model(settings.model, accept_licence=run.accept_licence)
     shot_model = storage.read_bytes(settings.shot_model) if settings.shot_model else None
     settings = settings.pinned(shot_model)
-    model_input = require_any_order(read_contract(model.data))
+    model_input = require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
     make_cut_decider(settings, shot_model)  # a cut model that does not load stops the run here
     items = work_list(titles, out, settings, model.sha256)
     ledger = Ledger(out, len(titles), began)

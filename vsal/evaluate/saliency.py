@@ -17,7 +17,7 @@ from vsal.evaluate import saliency_metrics as metrics
 from vsal.evaluate.items import Dataset, Floats, Item
 from vsal.evaluate.moments import Key, Moments, mean_truth, read_moments
 from vsal.roi.grid import block_means
-from vsal.saliency import SaliencySession
+from vsal.saliency import Masks, SaliencySession
 from vsal.settings import PrepareSettings
 from vsal.temporal import Fold, make_aggregator
 
@@ -124,12 +124,12 @@ def evaluate(
 
 
 def aggregated(
-    masks: Floats, motion: Sequence[float], keys: Sequence[Key], aggregator: str, settings: PrepareSettings
+    masks: Masks, motion: Sequence[float], keys: Sequence[Key], aggregator: str, settings: PrepareSettings
 ) -> dict[Key, Floats]:
     """The mask of each map, as `vsal.assembly` makes it.
 
     Args:
-        masks: float32 [m, h, w], of the samples in order.
+        masks: of the m samples in order, with their gates where the aggregator is learned.
         motion: [m], mean luma change of each.
         keys: [m], the map that each goes into.
         aggregator: its name.
@@ -148,7 +148,7 @@ def aggregated(
             fold.restart()
         shot = key[0]
         for i in samples:
-            fold.add(masks[i], motion[i])
+            fold.add(masks.saliency[i], motion[i], None if masks.gate is None else masks.gate[i])
         maps[key] = fold.mask()
     return maps
 
@@ -160,8 +160,10 @@ def _scores(
     settings: PrepareSettings,
 ) -> Iterator[tuple[tuple[str, str | None], dict[str, float]]]:
     for (name, session), seen in zip(models, moments.seen, strict=True):
-        masks = session.run_sequence(seen.frames, seen.motion).saliency
+        masks = session.run_sequence(seen.frames, seen.motion)
         for aggregator in aggregators:
+            if aggregator == "learned" and masks.gate is None:
+                continue  # the gate is a video model's
             maps = aggregated(masks, moments.sample_motion, moments.sample_keys, aggregator or "mean", settings)
             yield (name, aggregator), _judge(moments, lambda key, maps=maps: _nearest(maps, key))  # type: ignore[misc]
 

@@ -10,7 +10,9 @@ must be multiples of). There are four kinds:
 - "clip": n is fixed, and the n frames are a window of successive ones; gives one mask, [1, h', w'], of the frame of the
   window that `vsal.mask_frame` names, counted from 0.
 - "recurrent": n is 1, and every further input NAME is a state that the output `next_NAME` carries to the next frame;
-  all of fixed shape, zeros before the first frame.
+  all of fixed shape, zeros before the first frame. It may take `motion` too. Where the mask itself is the state, the
+  graph has the input `prev` and the one output `mask`, both [1, h', w'] and, where h and w are free,
+  `vsal.mask_stride` smaller than the frame.
 
 Masks of the last two kinds depend on the order of the frames and on those before: `ModelInput.ordered`.
 """
@@ -21,7 +23,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from vsal.saliency.graph import ModelRefused, operators, parameter_count, parse
 
@@ -33,12 +37,12 @@ __all__ = [
     "parameter_count",
     "parse",
     "read_contract",
-    "require_any_order",
 ]
 
 MAX_ASPECT = 4.0  # longer pictures are squeezed: no network here was trained on strips
 DEFAULT_MULTIPLE = 32  # the total stride of most published networks, for graphs that do not state theirs
 NEXT = "next_"
+MEMORY = ("prev", "mask")  # input and output of a graph whose mask is its state
 
 _UINT8, _FLOAT = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
 # kind -> inputs and outputs with their number of dimensions; of a recurrent model those beside its states
@@ -52,10 +56,20 @@ _INTERFACES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a recurrent model carries from frame to frame: input `name` and output `next_name`, float32 of `shape`."""
+    """What a recurrent model carries from frame to frame: input `name` and output `output`, float32 of `shape`.
+
+    A shape of None is that of a mask, [1, h / stride, w / stride] of the frame's height and width.
+    """
 
     name: str
-    shape: tuple[int, ...]
+    output: str
+    shape: tuple[int, ...] | None
+    stride: int = 1
+
+    def zeros(self, height: int, width: int) -> NDArray[np.float32]:
+        """The state before the first frame, of that size."""
+        shape = (1, height // self.stride, width // self.stride) if self.shape is None else self.shape
+        return np.zeros(shape, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,11 @@ class ModelInput:
     batch: int | None = None
     mask_frame: int | None = None
     states: tuple[State, ...] = ()
+
+    @property
+    def mask_output(self) -> str:
+        """The output that is the mask."""
+        return MEMORY[1] if [state.output for state in self.states] == [MEMORY[1]] else "saliency"
 
     @property
     def ordered(self) -> bool:
@@ -144,10 +163,14 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     inputs = {v.name: v for v in model.graph.input if v.name not in initialised}
     outputs = {v.name: v for v in model.graph.output}
     wanted, given = _INTERFACES[kind]
-    states = _states(inputs, outputs) if kind == "recurrent" else ()
-    carried = {state.name for state in states}
-    _same_names("inputs", kind, set(wanted), set(inputs) - carried)
-    _same_names("outputs", kind, set(given), set(outputs) - {NEXT + name for name in carried})
+    states: tuple[State, ...] = ()
+    if kind == "recurrent":
+        remembers_mask = MEMORY[0] in inputs and MEMORY[1] in outputs
+        states = (_memory(inputs, outputs, properties),) if remembers_mask else _states(inputs, outputs)
+        wanted = {**wanted, **({"motion": 3} if "motion" in inputs else {})}
+        given = {} if remembers_mask else given
+    _same_names("inputs", kind, set(wanted), set(inputs) - {state.name for state in states})
+    _same_names("outputs", kind, set(given), set(outputs) - {state.output for state in states})
     dims = {name: _dims(inputs[name], _UINT8, rank) for name, rank in wanted.items()}
     for name, rank in given.items():
         _dims(outputs[name], _FLOAT, rank)
@@ -167,22 +190,6 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     return ModelInput(pixels, multiple, fixed, "motion" in wanted, batch, mask_frame, states)
 
 
-def require_any_order(wants: ModelInput) -> ModelInput:
-    """The same, if the model sees each frame for itself.
-
-    Raises:
-        ModelRefused: its masks depend on the frames before, so it cannot run on pieces of a title in parallel.
-    """
-    if wants.ordered:
-        kind = "recurrent" if wants.states else f"clip ({wants.batch} frames)"
-        raise ModelRefused(
-            f"a {kind} model needs the frames of a title in order and without gaps, and prepare runs the model on "
-            "pieces of a title in parallel: choose a model of kind 'image' or 'video' (`vsal models list`), and "
-            "compare this one with it by `vsal evaluate saliency`"
-        )
-    return wants
-
-
 def _states(inputs: dict[str, onnx.ValueInfoProto], outputs: dict[str, onnx.ValueInfoProto]) -> tuple[State, ...]:
     found = []
     for name, value in inputs.items():
@@ -196,10 +203,20 @@ def _states(inputs: dict[str, onnx.ValueInfoProto], outputs: dict[str, onnx.Valu
                 f"the state `{name}` is {before} and becomes {after}: both must have one fixed shape. "
                 "Export with fixed sizes"
             )
-        found.append(State(name, tuple(shape)))
+        found.append(State(name, NEXT + name, tuple(shape)))
     if not found:
         raise ModelRefused("a model of kind 'recurrent' has a state NAME and its `next_NAME`, this one has none")
     return tuple(found)
+
+
+def _memory(
+    inputs: dict[str, onnx.ValueInfoProto], outputs: dict[str, onnx.ValueInfoProto], properties: dict[str, str]
+) -> State:
+    """The state of a graph whose mask is its state."""
+    before, _ = _dims(inputs[MEMORY[0]], _FLOAT, 3), _dims(outputs[MEMORY[1]], _FLOAT, 3)
+    if None not in before:
+        return State(*MEMORY, tuple(size for size in before if size is not None))
+    return State(*MEMORY, None, _number(properties, "vsal.mask_stride", None))
 
 
 def _mask_frame(properties: dict[str, str], frames: int | None) -> int:

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vsal.errors import SettingsError
-from vsal.saliency.contract import NEXT, read_contract
+from vsal.saliency.contract import read_contract
 from vsal.saliency.graph import ModelRefused
 
 CPU_BATCH = (
@@ -136,10 +136,12 @@ class SaliencySession:
         """
         if not self.input.ordered:
             return self.run(frames, motion)
-        self._check(frames, None)
+        self._check(frames, motion)
         if len(frames) == 0:
-            return Masks(self.run_sequence(np.zeros((1, *frames.shape[1:]), np.uint8)).saliency[:0], None)
-        steps = self._clip_masks(frames) if self.input.mask_frame is not None else self._recurrent_masks(frames)
+            one = np.zeros((1, *frames.shape[1:]), np.uint8)
+            return Masks(self.run_sequence(one, one[..., 0]).saliency[:0], None)
+        clip = self.input.mask_frame is not None
+        steps = self._clip_masks(frames) if clip else self._recurrent_masks(frames, motion)
         return Masks(np.concatenate(list(steps)), None)
 
     def _clip_masks(self, frames: Frames) -> Iterator[MaskBatch]:
@@ -149,13 +151,15 @@ class SaliencySession:
         for i in range(len(frames)):
             yield self._infer(["saliency"], {"frames": frames[window(i, len(frames), size, at)]})[0]
 
-    def _recurrent_masks(self, frames: Frames) -> Iterator[MaskBatch]:
+    def _recurrent_masks(self, frames: Frames, motion: Frames | None) -> Iterator[MaskBatch]:
         states = self.input.states
-        carried = [np.zeros(state.shape, np.float32) for state in states]
-        names = ["saliency", *(NEXT + state.name for state in states)]
-        for frame in frames:
-            feed = dict(zip((state.name for state in states), carried, strict=True))
-            mask, *carried = self._infer(names, {"frames": frame[None], **feed})
+        carried = [state.zeros(*frames.shape[1:3]) for state in states]
+        names = [self.input.mask_output, *(state.output for state in states)]
+        for i in range(len(frames)):
+            feed: dict[str, Any] = dict(zip((state.name for state in states), carried, strict=True))
+            if self.input.motion and motion is not None:
+                feed["motion"] = motion[i : i + 1]
+            mask, *carried = self._infer(names, {"frames": frames[i : i + 1], **feed})
             yield mask
 
     def _call(self, frames: Frames, motion: Frames | None, first: int) -> list[MaskBatch]:

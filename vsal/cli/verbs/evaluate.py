@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vsal.evaluate.saliency import Evaluation
 
-AGGREGATORS = ("mean", "ema", "max", "motion")
+AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
 TIME_AXIS = frozenset(
     {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
 )
@@ -48,7 +48,10 @@ def saliency(
     ] = None,
     aggregator: Annotated[
         list[str] | None,
-        typer.Option("--aggregator", help="mean, ema, max or motion; for each one [default: all]."),
+        typer.Option(
+            "--aggregator",
+            help="mean, ema, max, motion or learned; for each one [default: all]. learned is for models of kind video.",
+        ),
     ] = None,
     judge_rate: Annotated[
         float, typer.Option("--judge-rate", min=0.01, max=240, help="Frames a second at which maps are judged.")

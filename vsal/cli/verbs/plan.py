@@ -44,13 +44,14 @@ def plan(
     from vsal import storage
     from vsal.catalog import read_catalog
     from vsal.planning import plan_titles
-    from vsal.saliency.contract import read_contract, require_any_order
+    from vsal.saliency.contract import read_contract
+    from vsal.saliency.fit import require_fit
     from vsal.saliency.registry import load_model
 
     titles = read_catalog(catalog)
     settings = settings.pinned(storage.read_bytes(settings.shot_model) if settings.shot_model else None)
     model = load_model(settings.model, accept_licence=run.accept_licence)
-    require_any_order(read_contract(model.data))
+    require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
     plans = []
     with screen.log.status(f"reading {len(titles)} headers"):
         for item in plan_titles(titles, out, settings, model.sha256, segment_s=run.segment_s, force=run.force):
