@@ -153,9 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["image", "video"])
     parser.add_argument("--checkpoint", required=True, help="last.pt of a training run")
-    parser.add_argument(
-        "--name", help="of the file; image_saliency_student_v1 or video_saliency_student_v1 if not given"
-    )
+    parser.add_argument("--name", help="of the file [default: image_saliency_student_v1 or the video one]")
     parser.add_argument("--folder", default="model", type=Path, help="where the file and registry.json go")
     args = parser.parse_args()
     export = export_image if args.kind == "image" else export_video

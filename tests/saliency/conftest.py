@@ -57,6 +57,42 @@ def build_model(
     return model.SerializeToString()
 
 
+def build_step(free: bool = True, stride: str = "1") -> bytes:
+    """A graph whose mask is its state: brightness comes in by the weight of motion, all of it where prev is zero."""
+    height, width = ("h", "w") if free else (32, 48)
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["colour"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["colour"], ["grey"], axes=[3], keepdims=0),
+        helper.make_node("Mul", ["grey", "scale"], ["now"]),
+        helper.make_node("Cast", ["motion"], ["moved"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["moved", "scale"], ["gate"]),
+        helper.make_node("ReduceMax", ["prev"], ["most"], keepdims=1),
+        helper.make_node("LessOrEqual", ["most", "zero"], ["unseen"]),
+        helper.make_node("Cast", ["unseen"], ["first"], to=TensorProto.FLOAT),
+        helper.make_node("Max", ["gate", "first"], ["weight"]),
+        helper.make_node("Sub", ["now", "prev"], ["change"]),
+        helper.make_node("Mul", ["weight", "change"], ["step"]),
+        helper.make_node("Add", ["prev", "step"], ["mask"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("frames", TensorProto.UINT8, (1, height, width, 3)),
+        helper.make_tensor_value_info("motion", TensorProto.UINT8, (1, height, width)),
+        helper.make_tensor_value_info("prev", TensorProto.FLOAT, (1, height, width)),
+    ]
+    outputs = [helper.make_tensor_value_info("mask", TensorProto.FLOAT, (1, height, width))]
+    held = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0]),
+    ]
+    graph = helper.make_graph(nodes, "step", inputs, outputs, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    known = {"kind": "recurrent", "input_pixels": "1536", "size_multiple": "16", "mask_stride": stride}
+    for key, value in known.items():
+        if value:
+            model.metadata_props.add(key=f"vsal.{key}", value=value)
+    return model.SerializeToString()
+
+
 @pytest.fixture
 def build() -> Build:
     return build_model

@@ -6,8 +6,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from tests.saliency.conftest import build_step
 from vsal.saliency import GpuUnavailable, ModelRefused, SaliencySession, load_model
 from vsal.saliency import session as module
+from vsal.temporal import Fold, make_aggregator
 
 
 def _noise(n: int, h: int = 32, w: int = 48, seed: int = 0) -> np.ndarray:
@@ -36,6 +38,34 @@ def test_motion_reaches_the_frames_it_belongs_to(build: Callable[..., bytes]) ->
     masks = SaliencySession(build(kind="video")).run(frames, motion)
     assert masks.gate is not None
     np.testing.assert_allclose(masks.gate, motion / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_graph_whose_mask_is_its_state_does_what_the_learned_aggregator_does(
+    build: Callable[..., bytes], free: bool
+) -> None:
+    frames, motion = _noise(64), np.random.default_rng(1).integers(0, 256, (64, 32, 48), np.uint8)
+    motion[0] = 0  # nothing moves in the first frame, whose mask is taken whole all the same
+    step, parallel = SaliencySession(build_step(free)), SaliencySession(build(kind="video"))
+    assert step.input.ordered
+    assert step.input.motion
+    together, fold = parallel.run(frames, motion), Fold(make_aggregator("learned", 0.5))
+    assert together.gate is not None
+    over_time = step.run_sequence(frames, motion)
+    assert over_time.gate is None
+    for t in range(64):
+        fold.add(together.saliency[t], 0.0, together.gate[t])
+        np.testing.assert_allclose(over_time.saliency[t], fold.mask(), atol=1e-4)
+    assert step.run_sequence(frames[:0], motion[:0]).saliency.shape == (0, 32, 48)
+    with pytest.raises(ValueError, match="takes motion"):
+        step.run_sequence(frames)
+
+
+def test_a_graph_whose_mask_is_its_state_says_how_large_it_is() -> None:
+    with pytest.raises(ModelRefused, match=r"vsal\.mask_stride"):
+        SaliencySession(build_step(stride=""))
+    with pytest.raises(ModelRefused, match="failed on frames"):
+        SaliencySession(build_step(stride="3"))
 
 
 def test_frames_that_are_views_need_no_copy_by_the_caller(build: Callable[..., bytes]) -> None:
