@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,8 +106,12 @@ def steps_for(minutes: float, kind: str, run: Run) -> int:
     return steps_in(minutes, VideoStudent(), made, lambda net, seen: video_loss(net, seen, run.device))
 
 
-def main() -> None:
-    """Parse the command line and train."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Parse the command line, `words` in place of the process's own if given, and train.
+
+    Raises:
+        SystemExit: what was asked for cannot be done; the text says why.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["image", "video"])
     parser.add_argument("--network", choices=sorted(NETWORKS), default="student", help="which image network")
@@ -130,7 +135,12 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="1 where other work takes a core at times")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit(
+            f"--device {args.device}: torch {torch.__version__} finds no usable CUDA device. Check `nvidia-smi`, or "
+            "train with --device cpu"
+        )
     torch.set_num_threads(args.threads)
     run = Run(
         data=args.data, out=args.out, cache=args.cache or str(Path(args.out) / "cache"), steps=args.steps or 0,
