@@ -17,6 +17,7 @@ from vsal.encode.rectangles import Rectangle, draw
 from vsal.encode.settings import Codec, ExportFormat
 from vsal.encode.sidecar import ExportSettings, export_title
 from vsal.encode.verify import Verdict, verify_title
+from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 
 
@@ -165,6 +166,12 @@ def test_kvazaar_takes_its_file_and_obeys_it(title: TitleManifest, source: Path,
         )
     proof = verify_title(title, str(tmp_path / "roi.mp4"), settings_of(Codec.KVAZAAR), str(tmp_path / "plain.mp4"))
     assert proof.verdict is Verdict.OBEYED, proof
+
+
+@pytest.mark.parametrize("wrong", [{"crf": 64}, {"max_rectangles": 0}, {"bit_depth": 9}])
+def test_units_that_no_encoder_has_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match=str(next(iter(wrong.values())))):
+        ExportSettings(**wrong)
 
 
 def test_csv_has_a_row_for_every_block(title: TitleManifest, tmp_path: Path) -> None:

@@ -127,6 +127,19 @@ def test_a_source_that_changed_since_it_was_prepared_is_refused(tmp_path: Path) 
         encode_title(str(tmp_path / "out"), "title", settings_of(Codec.X264), str(tmp_path / "dest"))
 
 
+@pytest.mark.parametrize("frame_count", [1, 2, 3])
+@pytest.mark.parametrize("codec", list(Codec))
+def test_a_title_of_a_frame_or_two_is_encoded(
+    codec: Codec, frame_count: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """x265 has no decoding times to tell of so few."""
+    clip = write_source(tmp_path / "clip.mp4", frame_count)
+    write_manifest(tmp_path / "out", clip)
+    settings = settings_of(codec, program=program_of(codec, request))
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    assert times_of(tmp_path / "dest" / record["output"]) == times_of(clip)
+
+
 def test_chunk_bounds_are_shot_starts_and_leave_no_crumb() -> None:
     assert chunk_bounds([0, 10, 20, 30, 95], 100, 20) == [0, 20, 100]
     assert chunk_bounds([0], 100, 20) == [0, 100]

@@ -17,6 +17,10 @@ from vsal.encode.roi_graphs import FrameShape, RoiMarker, RoiUnit
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe
 
+# x265 takes decoding times from the frames this long before; in a shorter run they are whatever lay in its memory, and
+# no muxer takes them. Two frames are not reordered.
+X265_DELAY = 2
+
 
 def encode_av_chunk(chunk: ChunkInput, path: str) -> list[int]:
     """Encode frames, each under its map, into an MP4 that holds nothing else; as `encode_frames` says."""
@@ -40,7 +44,11 @@ def encode_av_chunk(chunk: ChunkInput, path: str) -> list[int]:
                 given.pict_type = PictureType.NONE
                 output.mux(stream.encode(given))
                 chunk.on_frame(len(times))
-            output.mux(stream.encode(None))
+            last = stream.encode(None)
+            if len(times) <= X265_DELAY:
+                for packet in last:
+                    packet.dts = packet.pts
+            output.mux(last)
     except av.error.FFmpegError as error:
         number = chunk.first_frame + len(times)
         detail = f"{settings.codec} fails at frame {number} of {picture.info.uri}: {describe(error)}"

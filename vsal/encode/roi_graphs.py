@@ -8,7 +8,7 @@ encoder works; a map that draws the same picture as the one before keeps its cha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -166,9 +166,3 @@ class RoiMarker:
         regions = regions_of(grid, self._unit, self._max_rectangles)
         # No region at all is what VP9 wants of an even map; a list for x264 and x265 always holds the whole picture.
         return _Ready(row.frame_end, grid, build_chain(regions, self._shape, self._unit) if regions else None)
-
-
-def marked(found: Iterable[VideoFrame], marker: RoiMarker) -> Iterator[VideoFrame]:
-    """Frames with their regions."""
-    for frame in found:
-        yield marker.mark(frame)

@@ -14,8 +14,9 @@ from vsal import storage
 from vsal.encode.cells import cell_offsets, mapping_of
 from vsal.encode.kvazaar import roi_frames
 from vsal.encode.rectangles import rectangles
-from vsal.encode.settings import DEFAULT_CRF, Codec, ExportFormat
+from vsal.encode.settings import DEFAULT_CRF, MOST_CRF, Codec, ExportFormat
 from vsal.encode.svtav1 import roi_map_lines
+from vsal.errors import SettingsError
 from vsal.manifest import BLOCK_SIZE, MapRow, TitleManifest
 
 INDEX = "index.csv"
@@ -36,6 +37,14 @@ class ExportSettings:
     crf: float = float(DEFAULT_CRF[Codec.SVTAV1])
     max_rectangles: int = 600
     bit_depth: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= MOST_CRF[Codec.SVTAV1]:
+            raise SettingsError(f"--crf of SVT-AV1 is 0 to {MOST_CRF[Codec.SVTAV1]}, not {self.crf:g}")
+        if self.max_rectangles < 1:
+            raise SettingsError(f"--max-rectangles is at least 1, not {self.max_rectangles}")
+        if self.bit_depth not in (8, 10, 12):
+            raise SettingsError(f"--bit-depth is 8, 10 or 12, not {self.bit_depth}")
 
 
 def export_title(

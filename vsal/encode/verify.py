@@ -29,6 +29,7 @@ Shot = tuple[int, int, int]
 QP_WINDOW = 48  # frames of the plain twin after an I frame: x264's lookahead of 40 decides its tree's offsets
 PSNR_WINDOW = 12
 FLAT_QP = 0.5  # a map whose offsets spread less than this asks for nothing that could be seen
+QP_NOISE = 0.8  # deviation from the map by rounding in encode and twin, and by steps of one that x264 leaves out
 LEAST_MSE = 0.05  # 61 dB: below it a block's error is rounding
 # How much better a displaced map must fit to be called displaced: QPs are exact, changes of PSNR are not.
 _SHIFT_MARGIN = {"qp": 0.01, "psnr": 0.05}
@@ -44,7 +45,8 @@ class Verdict(StrEnum):
 
 # (correlation, slope) to count as obeyed, and below which a map counts as ignored. Slopes are QP per QP, and dB per QP:
 # rate-distortion optimisation and skipped blocks leave 0.2 to 0.8 dB of the 1 dB that a QP is worth.
-_LIMITS = {"qp": ((0.8, 0.5), (0.3, 0.1)), "psnr": ((0.5, 0.1), (0.2, 0.03))}
+# By QP the correlation is that of a map of strong contrast; weaker ones are allowed what rounding costs them.
+_LIMITS = {"qp": ((0.83, 0.5), (0.3, 0.1)), "psnr": ((0.5, 0.1), (0.2, 0.03))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +255,10 @@ def _proof(shot: int, frame: int, method: str, requested: Floats, measured: Floa
     slope = float(np.polyfit(requested.ravel(), measured.ravel(), 1)[0]) if requested.std() > 0 else 0.0
     shift = _shift(requested, measured, _SHIFT_MARGIN[method])
     enough, too_little = _LIMITS[method]
+    clear = 1.0 if method == "psnr" else float(requested.std() / np.hypot(requested.std(), QP_NOISE))
     if correlation < too_little[0] or slope < too_little[1]:
         verdict = Verdict.IGNORED
-    elif correlation < enough[0] or slope < enough[1] or shift != (0, 0):
+    elif correlation < enough[0] * clear or slope < enough[1] or shift != (0, 0):
         verdict = Verdict.WEAK
     else:
         verdict = Verdict.OBEYED

@@ -22,7 +22,7 @@ def verify(
     out: Annotated[str, typer.Argument(help="A manifest: the --out of prepare.", metavar="MANIFEST")],
     encoded: Annotated[str, typer.Option(help="The --dest of encode.")],
     plain: Annotated[str | None, typer.Option(help="The --dest of the plain twins [default: made as needed].")] = None,
-    shots: Annotated[int, typer.Option(help="Shots of a title that are looked at, spread evenly.")] = 12,
+    shots: Annotated[int, typer.Option(min=1, help="Shots of a title that are looked at, spread evenly.")] = 12,
     pictures: Annotated[bool, typer.Option(help="Write a picture of each proof beside the encode.")] = True,
 ) -> int:
     """Prove from the bitstream that the maps acted: obeyed, weak or ignored, with the figure and a picture."""
