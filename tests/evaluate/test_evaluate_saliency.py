@@ -12,7 +12,7 @@ import pytest
 
 from tests.evaluate import sets
 from tests.saliency import foreign_graphs as theirs
-from tests.saliency.conftest import build_model
+from tests.saliency.conftest import build_model, build_step
 from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Sample, Stretch
 from vsal.cli.app import build as command
@@ -115,7 +115,20 @@ def test_every_kind_of_model_can_be_compared(data: bytes, tmp_path: Path) -> Non
     session = SaliencySession(data)
     rows = table(evaluate(dataset, [("it", session)], ["mean", "learned"], SETTINGS))
     assert rows["it", "mean"]["iou"] is not None
-    assert (("it", "learned") in rows) == session.input.motion, "the gate is a video model's"
+    assert (("it", "learned") in rows) == session.input.gives_gate
+
+
+def test_the_step_form_is_the_video_model_under_its_learned_memory() -> None:
+    (title,) = open_dataset("synthetic:1").items
+    dataset = Dataset("a part", "mask", [Item("part", title.fps, lambda: islice(title.frames(), 96))])
+    assert len({frame.shot for frame in dataset.items[0].frames()}) > 1  # where both begin anew
+    models = [("both", SaliencySession(build_model(kind="video"))), ("step", SaliencySession(build_step(pixels=36864)))]
+    result = evaluate(dataset, models, ["mean", "learned"], PrepareSettings(sample_rate=6, map_interval=1 / 6))
+    rows = table(result)
+    assert rows["step", "mean"] == pytest.approx(rows["both", "learned"], abs=1e-4)
+    assert rows["both", "mean"] != pytest.approx(rows["both", "learned"], abs=1e-3)
+    assert result.left_out == [("step", "learned")]
+    assert result.document()["left_out"] == [{"model": "step", "aggregator": "learned"}]
 
 
 @pytest.mark.parametrize(
@@ -203,8 +216,9 @@ def test_the_verb_prints_the_table_of_models_and_aggregators(
     ]
     assert document["settings"]["sample_rate"] == 3
     assert len(document["models"]["grey"]) == 64
-    code, out, _ = vsal("evaluate", "saliency", *asked)
+    code, out, err = vsal("evaluate", "saliency", *asked, "--aggregator", "learned")
     assert code == 0
+    assert "there is none of: grey, image_saliency_student_v1" in err
     for shown in ("block IoU", "flicker", "centre prior", "2 items"):
         assert shown in out
 
@@ -216,6 +230,7 @@ def test_the_verb_prints_the_table_of_models_and_aggregators(
         (("--dataset", "synthetic:1", "--aggregator", "median"), "--aggregator is one of mean"),
         (("--dataset", "synthetic:1", "--model", "unisal"), "no model is named 'unisal'"),
         (("--dataset", "synthetic:1", "--sample-rate", 1), "--sample-rate"),
+        (("--dataset", "synthetic:1", "--aggregator", "learned"), "needs the gate"),
     ],
 )
 def test_what_cannot_be_evaluated_ends_with_2(

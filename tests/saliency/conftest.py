@@ -57,7 +57,7 @@ def build_model(
     return model.SerializeToString()
 
 
-def build_step(free: bool = True, stride: str = "1") -> bytes:
+def build_step(free: bool = True, stride: str = "1", pixels: int = 1536) -> bytes:
     """A graph whose mask is its state: brightness comes in by the weight of motion, all of it where prev is zero."""
     height, width = ("h", "w") if free else (32, 48)
     nodes = [
@@ -86,7 +86,7 @@ def build_step(free: bool = True, stride: str = "1") -> bytes:
     ]
     graph = helper.make_graph(nodes, "step", inputs, outputs, held)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    known = {"kind": "recurrent", "input_pixels": "1536", "size_multiple": "16", "mask_stride": stride}
+    known = {"kind": "recurrent", "input_pixels": str(pixels), "size_multiple": "16", "mask_stride": stride}
     for key, value in known.items():
         if value:
             model.metadata_props.add(key=f"vsal.{key}", value=value)

@@ -15,7 +15,7 @@ import numpy as np
 
 from vsal.evaluate import saliency_metrics as metrics
 from vsal.evaluate.items import Dataset, Floats, Item
-from vsal.evaluate.moments import Key, Moments, mean_truth, read_moments
+from vsal.evaluate.moments import Key, Moments, Seen, mean_truth, read_moments
 from vsal.roi.grid import block_means
 from vsal.saliency import Masks, SaliencySession
 from vsal.settings import PrepareSettings
@@ -52,6 +52,7 @@ class Evaluation:
     frames: int  # judged
     columns: list[str]
     rows: list[Row] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # model and aggregator that do not go together
     by_item: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -63,6 +64,7 @@ class Evaluation:
             "items": self.items,
             "frames_judged": self.frames,
             "rows": rows,
+            "left_out": [{"model": model, "aggregator": aggregator} for model, aggregator in self.left_out],
             "by_item": self.by_item,
         }
 
@@ -79,8 +81,9 @@ def evaluate(
 ) -> Evaluation:
     """The table of models x aggregators over a data set, with a centre prior and a shuffled baseline.
 
-    Maps are made as `prepare` makes them: samples on the clock, one map a span, the aggregator restarted at each shot
-    that the data set knows. Every judged frame is held against the map that is in force at it.
+    Maps are made as `prepare` makes them: samples on the clock, one map a span, the aggregator and models with a memory
+    restarted at each shot that the data set knows. Every judged frame is held against the map that is in force at it.
+    The aggregator `learned` goes with models that give a gate; with others it is left out, and `left_out` says so.
 
     Args:
         dataset: see `open_dataset`.
@@ -97,6 +100,8 @@ def evaluate(
     columns += ["flicker"] if clips else []
     figures: dict[tuple[str, str | None], list[dict[str, float]]] = defaultdict(list)
     result = Evaluation(dataset.name, dataset.truth, len(items), 0, columns)
+    if clips:
+        result.left_out = [(n, "learned") for n, s in models if "learned" in aggregators and not s.input.gives_gate]
     for number, item in enumerate(items):
         moments = read_moments(item, dataset.truth, [s.input for _, s in models], settings, judge_rate_hz)
         if on_item is not None:
@@ -160,12 +165,25 @@ def _scores(
     settings: PrepareSettings,
 ) -> Iterator[tuple[tuple[str, str | None], dict[str, float]]]:
     for (name, session), seen in zip(models, moments.seen, strict=True):
-        masks = session.run_sequence(seen.frames, seen.motion)
+        masks = _run(session, seen, [shot for shot, _ in moments.sample_keys])
         for aggregator in aggregators:
-            if aggregator == "learned" and masks.gate is None:
-                continue  # the gate is a video model's
+            if aggregator == "learned" and not session.input.gives_gate:
+                continue
             maps = aggregated(masks, moments.sample_motion, moments.sample_keys, aggregator or "mean", settings)
             yield (name, aggregator), _judge(moments, lambda key, maps=maps: _nearest(maps, key))  # type: ignore[misc]
+
+
+def _run(session: SaliencySession, seen: Seen, shots: list[int]) -> Masks:
+    """Masks of an item's samples; a model that remembers begins anew with each shot, as in `prepare`."""
+    if not session.input.ordered:
+        return session.run(seen.frames, seen.motion)
+    parts, first = [], 0
+    for _, group in groupby(shots):
+        end = first + len(list(group))
+        motion = None if seen.motion is None else seen.motion[first:end]
+        parts.append(session.run_sequence(seen.frames[first:end], motion).saliency)
+        first = end
+    return Masks(np.concatenate(parts), None)
 
 
 def _nearest(maps: dict[Key, Floats], key: Key) -> Floats:

@@ -96,6 +96,11 @@ class ModelInput:
         return MEMORY[1] if [state.output for state in self.states] == [MEMORY[1]] else "saliency"
 
     @property
+    def gives_gate(self) -> bool:
+        """Whether it says of each mask how much it counts in time, as the aggregator `learned` needs."""
+        return self.motion and not self.states
+
+    @property
     def ordered(self) -> bool:
         """Whether a mask depends on the frames around its own, so that frames must come in order and without gaps."""
         return self.mask_frame is not None or bool(self.states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,8 +65,9 @@ def saliency(
 ) -> None:
     """Hold models and aggregators against masks or gaze, beside a centre prior and a shuffled baseline.
 
-    Clips are sampled and mapped as prepare would do it. Sets of masks give IoU and CC of block grids; sets of gaze CC,
-    NSS, AUC-Judd, SIM and KL; clips flicker too: how much maps change where the truth does not.
+    Clips are sampled and mapped as prepare would do it; models with a memory begin anew at each shot. Sets of masks
+    give IoU and CC of block grids; sets of gaze CC, NSS, AUC-Judd, SIM and KL; clips flicker too: how much maps change
+    where the truth does not.
     """
     from vsal.errors import SettingsError
     from vsal.evaluate.datasets import open_dataset
@@ -81,6 +83,9 @@ def saliency(
     if len({loaded.name for loaded in models}) < len(models):
         raise SettingsError("two models have one name: register them under different ones (vsal models add --name)")
     sessions = [(m.name, SaliencySession(m.data, device="gpu" if gpu else "cpu", threads=threads)) for m in models]
+    gateless = [name for name, session in sessions if not session.input.gives_gate]
+    if chosen == ["learned"] and len(gateless) == len(sessions):
+        raise SettingsError(_left_out(gateless))
     with screen.log.status("reading") as status:
         result = evaluate(
             opened,
@@ -104,7 +109,14 @@ def saliency(
     }
     screen.document(document)
     if not screen.as_json:
+        if result.left_out:
+            screen.note(_left_out(model for model, _ in result.left_out))
         screen.show(_table(result), f"{result.items} items, {result.frames} frames judged, {opened.truth} of {dataset}")
+
+
+def _left_out(models: Iterable[str]) -> str:
+    names = ", ".join(models)
+    return f"The aggregator learned needs the gate that models of kind video give, and there is none of: {names}"
 
 
 def _table(result: Evaluation) -> Table:
