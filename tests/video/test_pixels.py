@@ -90,6 +90,9 @@ def test_motion_is_luma_change_on_a_full_scale(name: str) -> None:
     thumbnails = Thumbnailer(frames[0])
     thumbnails.add(frames[0])
     assert thumbnails.add(frames[1])[1] == pytest.approx(40, abs=1)
+    change = InputMaker(frames[0], (64, 48), 90).change(frames[1], frames[0])
+    assert change.shape == (48, 64)
+    assert change == pytest.approx(40, abs=1)
 
 
 def test_large_planes_shrink_as_area_averaging_does(shared_data: Path) -> None:

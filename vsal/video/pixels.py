@@ -122,7 +122,9 @@ class InputMaker:
         self._wide = frame.color_primaries in (BT2020_PRIMARIES, 2)
         large = is_large(frame.width, frame.height)
         colorspace = 9 if self._hdr is not None and frame.colorspace == 2 else frame.colorspace
-        self._matrix = rgb_from_yuv(colorspace, is_full_range(frame), large)
+        full = is_full_range(frame)
+        self._luma_scale = 1.0 if full else 255 / 219
+        self._matrix = rgb_from_yuv(colorspace, full, large)
 
     def rgb(self, frame: VideoFrame) -> Image:
         """The frame as uint8 [h, w, 3]."""
@@ -144,8 +146,12 @@ class InputMaker:
                 picture = cv2.transform(picture, self._matrix)
         return self._upright(np.asarray(picture, np.uint8))
 
-    def luma(self, frame: VideoFrame) -> Image:
-        """The frame's luma (green of GBR) at the same size: uint8 [h, w]."""
+    def change(self, frame: VideoFrame, before: VideoFrame) -> Image:
+        """Absolute change of luma (green of GBR) between two frames at the same size: uint8 [h, w], 0..255."""
+        change = cv2.absdiff(self._luma(frame), self._luma(before))
+        return np.asarray(cv2.convertScaleAbs(change, alpha=self._luma_scale), np.uint8)
+
+    def _luma(self, frame: VideoFrame) -> Image:
         frame, layout = planar(frame)
         small = self._scaled(plane_view(frame, layout, 0), exact=True)
         return self._upright(np.asarray(small >> layout.shift if layout.shift else small, np.uint8))

@@ -243,10 +243,9 @@ class _Scan:
         filling.frames.append(maker.rgb(frame.picture))
         filling.sample_motion.append(frame.motion)
         if self._settings.motion_maps:
-            luma = maker.luma(frame.picture)
             comparable = before is not None and (before.width, before.height) == self._size
-            change = cv2.absdiff(luma, maker.luma(before)) if before and comparable else np.zeros_like(luma)
-            filling.motion_maps.append(np.asarray(change, np.uint8))
+            still = np.zeros(maker.size[::-1], np.uint8)
+            filling.motion_maps.append(maker.change(frame.picture, before) if before and comparable else still)
 
     def _flush(self, last: bool = False) -> Chunk:
         filling, size = self._filling, (0, 0) if self._maker is None else self._maker.size
