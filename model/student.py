@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-GAZE_SHARE = 0.3  # see `saliency`
+GAZE_SHARE = 0.4  # see `saliency`
 
 KERNELS = (3, 3, 5, 5)  # of the depthwise convolutions, at strides 4, 8, 16, 32
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.saliency import foreign_graphs as theirs
 from vsal.cli.app import build as command
 from vsal.errors import SettingsError
 from vsal.saliency import ModelRefused, SaliencySession, list_models, load_model
+from vsal.saliency import register as module
 from vsal.saliency.foreign import Interface
 from vsal.saliency.register import add_model
 from vsal.saliency.registry import user_folder
@@ -63,6 +66,23 @@ def test_an_added_model_is_listed_loads_and_runs(foreign: Callable[..., str], ow
     entry.path.write_bytes(theirs.image_model())
     with pytest.raises(ModelRefused, match="registered is"):
         load_model("mine")
+
+
+def test_models_that_are_registered_at_once_are_all_kept(
+    foreign: Callable[..., str], own_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, read = foreign(theirs.image_model()), module.read_items
+
+    def slowly(folder: Path) -> Any:
+        found = read(folder)
+        time.sleep(0.05)  # as long as another has to get between reading and writing
+        return found
+
+    monkeypatch.setattr(module, "read_items", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        names = {f"m{i}" for i in range(6)}
+        list(pool.map(lambda name: add_model(source, Interface("image"), "MIT", name=name), names))
+    assert names <= {entry.name for entry in list_models()}
 
 
 def test_a_model_in_the_contract_is_registered_as_it_is(

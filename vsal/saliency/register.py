@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from vsal import storage
 from vsal.saliency.contract import read_contract
 from vsal.saliency.foreign import Interface, wrap
@@ -26,6 +28,7 @@ from vsal.saliency.registry import (
 )
 from vsal.saliency.session import SaliencySession
 
+LOCK_TIMEOUT_S = 60.0  # of another registration; one takes seconds
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -110,13 +113,15 @@ def _check_free(name: str, folder: Path, replace: bool) -> None:
 def _write(folder: Path, item: dict[str, Any], data: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        items = read_items(folder) if (folder / REGISTRY).is_file() else []
-        kept = [other for other in items if other["name"] != item["name"]]
-        # At every moment each entry names a whole file: the new one first, what it replaces last.
-        storage.write_bytes(str(folder / item["file"]), data)
-        storage.write_bytes(str(folder / REGISTRY), (json.dumps({"models": [*kept, item]}, indent=2) + "\n").encode())
-        for other in items:
-            if other not in kept and other["file"] != item["file"]:
-                (folder / Path(other["file"]).name).unlink(missing_ok=True)
-    except OSError as error:
+        with FileLock(folder / f"{REGISTRY}.lock", timeout=LOCK_TIMEOUT_S):  # two at once would lose one's entry
+            items = read_items(folder) if (folder / REGISTRY).is_file() else []
+            kept = [other for other in items if other["name"] != item["name"]]
+            # At every moment each entry names a whole file: the new one first, what it replaces last.
+            storage.write_bytes(str(folder / item["file"]), data)
+            registry = json.dumps({"models": [*kept, item]}, indent=2) + "\n"
+            storage.write_bytes(str(folder / REGISTRY), registry.encode())
+            for other in items:
+                if other not in kept and other["file"] != item["file"]:
+                    (folder / Path(other["file"]).name).unlink(missing_ok=True)
+    except OSError as error:  # filelock's Timeout is one too
         raise ModelRefused(f"cannot write to {folder}: {error}. VSAL_MODELS may name another folder") from error
