@@ -233,13 +233,15 @@ def test_plan_says_what_would_be_done(vsal: Callable[..., Result], tmp_path: Pat
     assert result.code == 0, result.stderr
     assert result.document["totals"]["to_do"] == 1
     assert result.document["totals"]["frames"] == 72
+    assert (result.document["saliency_mode"], result.document["aggregator"]) == ("image", "ema")
     assert [item["failed"] and item["failed"]["reason"] for item in result.document["titles"]] == [
         None,
         "unreadable",
         "source_not_found",
     ]
-    shown = vsal("plan", catalogue)
+    shown = vsal("plan", catalogue, "--map-interval", "shot")
     assert shown.code == 1
+    assert "saliency mode image: model image_saliency_student_v1, aggregator mean" in shown.stdout
     assert "source_not_found" in shown.stdout
 
 
@@ -249,7 +251,10 @@ def test_inspect_sums_up_and_draws(vsal: Callable[..., Result], out: Path, tmp_p
     (title,) = result.document["titles"]
     assert (title["shots"], title["maps"], title["frames"], title["qp_min"]) == (3, 9, 72, -6)
     assert 0.05 < title["mean_saliency"] < 0.15
-    assert "clip" in vsal("inspect", out).stdout
+    assert (title["saliency_mode"], title["model"], title["aggregator"]) == ("image", "by_hand", "ema")
+    shown = vsal("inspect", out).stdout
+    assert "clip" in shown
+    assert "saliency mode image: model by_hand, aggregator ema" in shown
     result = vsal("inspect", out, "--title", "clip", "--png", tmp_path / "png", "--shot", 1)
     assert result.code == 0, result.stderr
     assert [path.name for path in (tmp_path / "png").iterdir()] == ["shot_0001.png"]

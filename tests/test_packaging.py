@@ -39,6 +39,7 @@ def test_the_wheel_holds_models_and_types_and_nothing_of_the_workshop(wheel: Pat
     for model in registry["models"]:
         assert f"vsal/_models/{model['file']}" in names
     assert "vsal/_models/op_allowlist.txt" in names
+    assert {Path(name).suffix for name in names if name.startswith("vsal/_models/")} == {".onnx", ".json", ".txt"}
     assert "vsal/py.typed" in names
     tops = {name.split("/")[0] for name in names}
     assert tops == {"vsal", next(top for top in tops if top.endswith(".dist-info"))}

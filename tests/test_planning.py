@@ -41,6 +41,8 @@ def test_other_settings_another_model_or_another_file_is_to_do_again(catalogue: 
     out, a = str(catalogue / "out"), titles(catalogue, "a")
     assert work_list(a, out, PrepareSettings(), MODEL)[0].committed
     assert not work_list(a, out, PrepareSettings(qp_limit=3), MODEL)[0].committed
+    assert not work_list(a, out, PrepareSettings(aggregator="max"), MODEL)[0].committed
+    assert not work_list(a, out, PrepareSettings(saliency_mode="video", aggregator="ema"), MODEL)[0].committed
     assert not work_list(a, out, PrepareSettings(), "1" * 64)[0].committed
     with (catalogue / "a.mp4").open("ab") as file:
         file.write(b"\0")

@@ -150,5 +150,5 @@ def _facts(title: TitleManifest, info: VideoInfo) -> str:
     length = f"  ·  {timecode(info.duration_s)}" if info.duration_s else ""
     return (
         f"{info.width}x{info.height} {info.codec}{fps}{length}  ·  {title.shot_count} shots  ·  {title.map_count} maps"
-        f"  ·  model {title.model.get('name', '?')}"
+        f"  ·  model {title.model.get('name', '?')}, aggregator {title.settings.get('aggregator', '?')}"
     )

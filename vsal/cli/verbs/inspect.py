@@ -68,7 +68,7 @@ def inspect(
     described = [asdict(r) | (f or {}) for r, f in zip(records, figures, strict=True)]
     screen.document({"out": out, "totals": _totals(records), "titles": described, "pictures": pictures})
     if not screen.as_json:
-        screen.show(_table(described), *_words(records), *_drawn(pictures))
+        screen.show(_table(described), *_words(records), *_makers(described), *_drawn(pictures))
     return 0
 
 
@@ -92,6 +92,8 @@ def _figures(manifest: Manifest, records: Sequence[TitleRecord]) -> list[dict[st
                     "qp_max": high,
                     "decode_errors": title.decode_errors,
                     "model": title.model.get("name"),
+                    "saliency_mode": title.settings.get("saliency_mode"),
+                    "aggregator": title.settings.get("aggregator"),
                 }
         except ManifestError as error:
             return {"problem": str(error)}
@@ -150,6 +152,17 @@ def _words(records: Sequence[TitleRecord]) -> list[str]:
     if len(records) > READ_THROUGH:
         told.append("Mean saliency and QP range of a title: --title ID")
     return told
+
+
+def _makers(described: Sequence[dict[str, Any]]) -> list[str]:
+    """What made the maps, a line each where titles differ."""
+    from rich.markup import escape
+
+    known = [item for item in described if item.get("model")]
+    made = {(item["saliency_mode"], item["model"], item["aggregator"]) for item in known}
+    return [
+        escape(f"saliency mode {mode}: model {model}, aggregator {name}") for mode, model, name in sorted(made, key=str)
+    ]
 
 
 def _drawn(pictures: Sequence[str]) -> list[str]:

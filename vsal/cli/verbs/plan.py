@@ -57,9 +57,10 @@ def plan(
         for item in plan_titles(titles, out, settings, model.sha256, segment_s=run.segment_s, force=run.force):
             plans.append(item)
     totals = _totals(plans)
-    screen.document({"totals": totals, "titles": [item.document() for item in plans]})
+    chosen = {"saliency_mode": settings.saliency_mode, "model": model.name, "aggregator": settings.aggregator}
+    screen.document({**chosen, "totals": totals, "titles": [item.document() for item in plans]})
     if not screen.as_json:
-        screen.show(_table(plans), *_words(totals, len(plans)))
+        screen.show(_table(plans), *_words(totals, len(plans)), _by(chosen))
     return 0 if totals["failed"] <= run.max_failed else 1
 
 
@@ -104,6 +105,13 @@ def _table(plans: Sequence[TitlePlan]) -> Table:
             what,
         )
     return table
+
+
+def _by(chosen: dict[str, str]) -> str:
+    from rich.markup import escape
+
+    mode, model, aggregator = chosen.values()
+    return f"saliency mode {mode}: model {escape(model)}, aggregator {aggregator}"
 
 
 def _words(totals: dict[str, Any], titles: int) -> list[str]:
