@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluate import sets
 from vsal.errors import SettingsError
-from vsal.evaluate.datasets import KINDS, open_dataset
+from vsal.evaluate.datasets import KINDS, TRAINING, open_dataset, open_training_part
 from vsal.evaluate.items import Dataset, DatasetBroken, Item
 
 
@@ -98,6 +98,39 @@ def test_ledov(tmp_path: Path, maps: bool) -> None:
 
 def test_avimos_tests_on_its_test_part(tmp_path: Path) -> None:
     opened("avimos", sets.avimos(tmp_path), ["0002"], 30, "gaze")
+
+
+def test_what_is_trained_on_is_never_what_is_judged(tmp_path: Path) -> None:
+    makers: dict[str, Callable[[Path], Path]] = {
+        "dhf1k": lambda root: sets.dhf1k(root, videos=True),
+        "hollywood2": sets.hollywood2,
+        "ucf-sports": sets.ucf_sports,
+        "avimos": sets.avimos,
+    }
+    assert makers.keys() == TRAINING.keys()
+    names = {"dhf1k": "0001", "hollywood2": "actionclipautoautotrain00001_1", "ucf-sports": "Diving-Side-001",
+             "avimos": "0001"}  # fmt: skip
+    for kind, make in makers.items():
+        root = make(tmp_path / kind)
+        part = open_training_part(f"{kind}:{root}")
+        judged = {item.name for item in open_dataset(f"{kind}:{root}").items}
+        assert [item.name for item in part.items] == [names[kind]]
+        assert names[kind] not in judged
+        check_subject(part.items[0], sets.FRAMES)
+
+
+def test_a_set_that_does_not_say_what_is_for_training_is_not_trained_on(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="KIND one of dhf1k, hollywood2, ucf-sports, avimos"):
+        open_training_part(f"ledov:{tmp_path}")
+    (sets.avimos(tmp_path / "avimos") / "TrainTestSplit.json").unlink()
+    with pytest.raises(DatasetBroken, match=r"TrainTestSplit\.json is not there"):
+        open_training_part(f"avimos:{tmp_path}/avimos")
+    sets.gaze_folder(tmp_path / "films" / "clip", "clip_")
+    with pytest.raises(DatasetBroken, match="no folder `training`"):
+        open_training_part(f"hollywood2:{tmp_path}/films")
+    sets.gaze_folder(tmp_path / "validation" / "annotation" / "0601", "")
+    with pytest.raises(DatasetBroken, match="holds nothing"):
+        open_training_part(f"dhf1k:{tmp_path}/validation")
 
 
 def test_synthetic_titles_know_their_shots_and_masks() -> None:

@@ -49,7 +49,27 @@ def open_dataset(name: str) -> Dataset:
     kind, colon, path = name.partition(":")
     if not colon or kind not in KINDS:
         raise SettingsError(f"a data set is KIND:PATH with KIND one of {', '.join(KINDS)}, not {name!r}")
-    truth, items = KINDS[kind](path)
+    return _dataset(name, *KINDS[kind](path))
+
+
+def open_training_part(name: str) -> Dataset:
+    """What a published gaze set gives out to train on; nothing of it is in `open_dataset` of the same name.
+
+    Args:
+        name: KIND:PATH, where KIND is one of `TRAINING`.
+
+    Raises:
+        SettingsError: there is no such kind, or it names no part for training.
+        DatasetBroken: the path does not hold a data set in that layout, or nothing of it is for training.
+    """
+    kind, colon, path = name.partition(":")
+    if not colon or kind not in TRAINING:
+        raise SettingsError(f"a set to train on is KIND:PATH with KIND one of {', '.join(TRAINING)}, not {name!r}")
+    return _dataset(name, *TRAINING[kind](path, train=True))
+
+
+def _dataset(name: str, truth: str, items: list[Item]) -> Dataset:
+    kind, _, path = name.partition(":")
     if not items:
         raise DatasetBroken(f"{path} holds nothing in the layout of {kind}: see the data sets in docs/models.md")
     return Dataset(name, truth, sorted(items, key=lambda item: item.name))
@@ -150,5 +170,12 @@ KINDS: dict[str, Callable[[str], tuple[str, list[Item]]]] = {
     "hollywood2": hollywood2,
     "ucf-sports": ucf_sports,
     "ledov": ledov,
+    "avimos": avimos,
+}
+# LEDOV's folders do not say what is for training.
+TRAINING: dict[str, Callable[..., tuple[str, list[Item]]]] = {
+    "dhf1k": dhf1k,
+    "hollywood2": hollywood2,
+    "ucf-sports": ucf_sports,
     "avimos": avimos,
 }

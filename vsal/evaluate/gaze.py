@@ -8,6 +8,7 @@
 | AViMoS | `Videos/NAME.mp4`, `SaliencyTest/Test/NAME.mp4`, `FixationsTest/Test/NAME/fixations.json`, and the split |
 
 Where a set names a validation or test part whose truth is there, only that is taken: never what models were trained on.
+With `train` it is the other way round: what the set gives out to train on, and nothing of that part.
 """
 
 from __future__ import annotations
@@ -45,27 +46,27 @@ DHF1K_VALIDATION = range(601, 701)
 DHF1K_FPS, FILM_FPS = 30.0, 24.0  # of sets given out as frames, as their authors and UNISAL state them
 
 
-def dhf1k(path: str) -> Gaze:
+def dhf1k(path: str, train: bool = False) -> Gaze:
     """DHF1K (Wang et al., CVPR 2018): its validation videos 601 to 700 if they are there, else all with truth."""
     root = folder_of(path)
     folders = _with_truth(root / "annotation" if (root / "annotation").is_dir() else root)
     validation = [f for f in folders if f.name.isdigit() and int(f.name) in DHF1K_VALIDATION]
     videos = {_number(file): file for file in root.rglob("*") if file.suffix.lower() in VIDEOS}
     items = []
-    for folder in validation or folders:
+    for folder in [f for f in folders if f not in validation] if train else validation or folders:
         video = videos.get(_number(folder))
         items.append(_item(folder, video, DHF1K_FPS if video is None else video_fps(video)))
     return "gaze", items
 
 
-def hollywood2(path: str) -> Gaze:
+def hollywood2(path: str, train: bool = False) -> Gaze:
     """Hollywood-2 with the gaze of Mathe and Sminchisescu (TPAMI 2015), one folder a shot: the testing part."""
-    return "gaze", [_item(folder, None, FILM_FPS) for folder in _testing(path)]
+    return "gaze", [_item(folder, None, FILM_FPS) for folder in _part(path, train)]
 
 
-def ucf_sports(path: str) -> Gaze:
+def ucf_sports(path: str, train: bool = False) -> Gaze:
     """UCF Sports with the gaze of Mathe and Sminchisescu (TPAMI 2015): the testing part."""
-    return "gaze", [_item(folder, None, FILM_FPS) for folder in _testing(path)]
+    return "gaze", [_item(folder, None, FILM_FPS) for folder in _part(path, train)]
 
 
 def ledov(path: str) -> Gaze:
@@ -79,15 +80,18 @@ def ledov(path: str) -> Gaze:
     return "gaze", items
 
 
-def avimos(path: str) -> Gaze:
+def avimos(path: str, train: bool = False) -> Gaze:
     """AViMoS (Moskalenko et al., ECCV Workshops 2024): its test videos if their truth is there, else all with truth."""
     root = folder_of(path)
     truths = {file.parent.name: file for file in sorted(root.rglob("fixations.json"))}
     split = root / "TrainTestSplit.json"
+    if train and not split.is_file():
+        raise DatasetBroken(f"{split} is not there: what is not said to be for training is not trained on")
     if split.is_file():
         parts = json.loads(split.read_text(encoding="utf-8"))
         test = {Path(name).stem for part, names in parts.items() if "test" in part.lower() for name in names}
-        truths = {name: file for name, file in truths.items() if name in test} or truths
+        judged = {name: file for name, file in truths.items() if name in test}
+        truths = {n: file for n, file in truths.items() if n not in judged} if train else judged or truths
     films: dict[bool, dict[str, Path]] = {False: {}, True: {}}
     for file in sorted(root.rglob("*.mp4")):
         is_truth = any(part.lower().startswith("saliency") for part in file.relative_to(root).parts[:-1])
@@ -101,9 +105,12 @@ def avimos(path: str) -> Gaze:
     return "gaze", items
 
 
-def _testing(path: str) -> list[Path]:
+def _part(path: str, train: bool) -> list[Path]:
     root = folder_of(path)
-    return _with_truth(root / "testing" if (root / "testing").is_dir() else root)
+    part = root / ("training" if train else "testing")
+    if train and not part.is_dir():
+        raise DatasetBroken(f"{root} has no folder `training`: what is not said to be for training is not trained on")
+    return _with_truth(part if part.is_dir() else root)
 
 
 def _with_truth(root: Path) -> list[Path]:
