@@ -98,6 +98,8 @@ def training_data(run: Mapping[str, Any]) -> list[str]:
         data.append(GAZE_TEACHER)
     if run.get("teacher"):
         data += [IMAGE_TEACHER, OSIE, OBJECTS_TEACHER, GAZE_TEACHER]
+    if run.get("clips"):
+        data.append(f"videos with soft labels of `model.gaze_clips`: {Path(run['clips']).name}")
     return data
 
 

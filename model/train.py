@@ -13,7 +13,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from model import augment, clips, data
+from model import augment, clips, data, gaze_clips
 from model.evaluate import score_clips, score_masks, still_predict, torch_predict
 from model.loop import Run, steps_in, train
 from model.losses import image_loss, video_loss
@@ -73,8 +73,11 @@ def train_video(run: Run, stop: int | None = None) -> Path:
     torch.manual_seed(run.seed)
     stills, held_out = data.load(run.data, "train", run.cache), data.load(run.data, "val", run.cache)
     teach, count = teacher_of(run), max(1, run.batch // run.samples)
+    watched = gaze_clips.load(run.clips) if run.clips else []
 
     def make(step: int) -> clips.Clips:
+        if watched and step % gaze_clips.EVERY == 0:
+            return gaze_clips.batch(watched, step, count, run.samples, run.seed)
         return clips.batch(stills, step, count, run.samples, run.seed, step < run.small_steps, teach)
 
     def judge(net: nn.Module, last: bool) -> str:
@@ -127,6 +130,7 @@ def main(words: Sequence[str] | None = None) -> None:
     length.add_argument("--minutes", type=float, help="choose the steps so that they take about so long undisturbed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--teacher", default="", help="video: an image model in vsal's contract, for soft labels")
+    parser.add_argument("--clips", default="", help="video: folder of `model.gaze_clips`, videos with soft labels")
     parser.add_argument("--samples", type=int, default=6, help="video: samples of a clip")
     parser.add_argument("--batch", type=int, default=32, help="pictures, or frames of clips, in a step")
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -148,7 +152,7 @@ def main(words: Sequence[str] | None = None) -> None:
         seed=args.seed, batch=args.batch, rate=args.rate, cooldown=args.cooldown, small_steps=args.small_steps,
         save_every=args.save_every, device=args.device, gaze=args.gaze, object_labels=tuple(args.object_labels),
         gaze_labels=tuple(args.gaze_labels), init=args.init,
-        samples=args.samples, teacher=args.teacher,
+        samples=args.samples, teacher=args.teacher, clips=args.clips,
     )  # fmt: skip
     if args.steps is None:
         run = replace(run, steps=steps_for(args.minutes, args.kind, run))
