@@ -200,8 +200,8 @@ class Judged:
         return cls(model, SaliencySession(model.data), read_contract(model.data))
 
     def predict(self, frames: U8) -> F32:
-        """Masks of frames uint8 [n, h, w, 3], float32 [n, h', w']."""
-        return self.session.run(frames).saliency
+        """Masks of frames uint8 [n, h, w, 3], float32 [n, h', w']; to a video model nothing moves in them."""
+        return self.session.run(frames, np.zeros(frames.shape[:3], np.uint8)).saliency
 
 
 def figures(judged: Judged, stills: Dataset | None, clips: Path | None, gaze: Path | None) -> dict[str, float]:
