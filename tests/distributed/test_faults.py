@@ -40,7 +40,7 @@ def test_a_killed_decode_worker_costs_its_segment_only(undisturbed: Path, long_c
 
 
 def test_a_killed_saliency_actor_loses_no_mask(undisturbed: Path, long_clip: Path, tmp_path: Path) -> None:
-    with killer("_Saliency.infer", after_s=0.0) as killed:
+    with killer("SaliencyActor.infer", after_s=0.0) as killed:
         outcome = prepare(long_clip, tmp_path)
     assert killed
     assert outcome.status == "done"

@@ -5,21 +5,33 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.distributed.manifests import same_maps
-from tests.saliency.conftest import build_model
+from tests.distributed.manifests import maps_of, same_maps
+from tests.saliency import foreign_graphs as theirs
+from tests.saliency.conftest import build_model, build_step
+from vsal.assembly import Inferred, TitleAssembly
+from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
 from vsal.distributed.prepare import prepare_catalogue
+from vsal.distributed.tasks import scan_settings
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
-from vsal.saliency import ModelRefused
+from vsal.saliency import ModelRefused, SaliencySession
+from vsal.saliency.foreign import Interface, wrap
 from vsal.settings import PrepareSettings, RunSettings
+from vsal.video.probe import probe
+from vsal.video.scan import Chunk, scan_segment
+from vsal.video.segments import WHOLE
+from vsal.video.synthetic import synthetic_title
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -68,6 +80,48 @@ def test_a_learned_memory_is_the_same_in_one_segment_and_many(clip: Path, video_
     assert changes["one"] < 0.7 * changes["alone"], changes
 
 
+@pytest.mark.parametrize(
+    ("data", "mode"),
+    [
+        (wrap(theirs.clip_model(6, 32, 48), Interface("clip")), "image"),
+        (wrap(theirs.unisal(), Interface("recurrent", output="log-density")), "image"),
+        (build_step(), "video"),
+    ],
+    ids=["clip", "recurrent", "step"],
+)
+def test_models_with_a_memory_see_each_shot_from_its_beginning(
+    data: bytes, mode: Any, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "it.onnx").write_bytes(data)
+    settings = PrepareSettings(saliency_mode=mode, model=str(tmp_path / "it.onnx"), aggregator="mean", sample_rate=6)
+    shutil.copy(clip, tmp_path / "copy.mp4")
+    titles = [Title("t", str(clip)), Title("other", str(tmp_path / "copy.mp4"))]  # two at a time in one session
+    assert prepare(titles, tmp_path / "out", settings, segment_s=2, saliency_actors=1).count("done") == 2
+    same = [[row.saliency for row in maps_of(tmp_path / "out", title.title_id)] for title in titles]
+    np.testing.assert_array_equal(*same)
+
+    session, info = SaliencySession(data), probe(str(clip))
+    chunk = joined(scan_segment(info, WHOLE, scan_settings(settings, session.input), session.input.size_for))
+    masks = []
+    starts = [shot.start for shot in synthetic_title(320, 180, 24, 6, 12, seed=4).shots]
+    for shot in np.split(np.arange(len(chunk.samples)), np.searchsorted(chunk.samples, starts[1:])):
+        motion = None if chunk.motion_maps is None else chunk.motion_maps[shot]
+        masks.append(session.run_sequence(chunk.frames[shot], motion).saliency.astype(np.float16))
+    assembly = TitleAssembly("t", info, 1, settings, make_cut_decider(settings, None))
+    expected = [*assembly.add(chunk, Inferred(np.concatenate(masks))), *assembly.close()]
+    np.testing.assert_array_equal([row.saliency for row in expected], same[0])
+
+
+def joined(chunks: Iterable[Chunk]) -> Chunk:
+    """All of a scan as one chunk."""
+    parts = list(chunks)
+    arrays = ("pts", "score", "motion", "samples", "frames", "sample_motion")
+    whole = {name: np.concatenate([getattr(part, name) for part in parts if len(part.pts)]) for name in arrays}
+    moved = [part.motion_maps for part in parts if part.motion_maps is not None and len(part.samples)]
+    changes = {**whole, "motion_maps": np.concatenate(moved) if moved else None, "end": parts[-1].end}
+    return replace(parts[0], **changes)
+
+
 def test_models_and_aggregators_that_do_not_fit_the_mode_are_refused(
     clip: Path, video_model: str, tmp_path: Path
 ) -> None:
@@ -75,15 +129,13 @@ def test_models_and_aggregators_that_do_not_fit_the_mode_are_refused(
     for settings, remedy in (
         (PrepareSettings(saliency_mode="video", model="image_saliency_student_v1"), "--saliency-mode image"),
         (PrepareSettings(model=video_model), "add --saliency-mode video"),
-        (PrepareSettings(aggregator="learned"), "--saliency-mode video, or --aggregator ema"),
+        (PrepareSettings(aggregator="learned"), "use --aggregator ema"),
     ):
         with pytest.raises(ModelRefused, match=remedy):
             prepare(titles, tmp_path / "none", settings)
 
 
 def test_shots_of_a_title_with_known_cuts_are_found(clip: Path, tmp_path: Path) -> None:
-    from vsal.video.synthetic import synthetic_title
-
     prepare([Title("t", str(clip))], tmp_path)
     with read_manifest(str(tmp_path)).title("t") as title:
         found = [(start, end) for _, start, end in title.shots()]

@@ -11,7 +11,7 @@ from tests.saliency import foreign_graphs as theirs
 from vsal.saliency import ModelRefused, SaliencySession, read_contract
 from vsal.saliency.foreign import Interface, wrap
 from vsal.saliency.graph import operators, parse
-from vsal.saliency.session import window
+from vsal.saliency.ordered import window
 from vsal.temporal import Ema, Fold
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -233,16 +233,39 @@ def test_an_option_out_of_range_ends_with_2(
 
 
 @pytest.mark.parametrize("verb", ["prepare", "plan"])
-def test_prepare_says_that_it_runs_no_ordered_model(
+def test_a_mode_or_an_aggregator_that_the_model_does_not_fit_is_refused_before_any_work(
     vsal: Verb, foreign: Callable[..., str], verb: str, tmp_path: Path
 ) -> None:
     add_model(foreign(theirs.clip_model(4)), Interface("clip"), "MIT", name="tased")
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "a.mp4").write_bytes(b"x")
-    code, _, err = vsal(verb, tmp_path / "films", "--out", tmp_path / "out", "--model", "tased")
+    asked = (verb, tmp_path / "films", "--out", tmp_path / "out", "--model", "tased")
+    code, _, err = vsal(*asked, "--saliency-mode", "video")
     assert code == 2
-    assert "a clip (4 frames) model needs the frames of a title in order" in err
+    assert "this model is of kind 'clip' and sees none" in err
+    code, _, err = vsal(*asked, "--aggregator", "learned")
+    assert code == 2
+    assert "use --aggregator mean, as it remembers by itself" in err
     assert not (tmp_path / "out" / "maps").exists()
+
+
+def test_the_mode_chooses_the_shipped_model_and_its_memory(
+    vsal: Verb, models_folder: Callable[..., Path], build: Callable[..., bytes], tmp_path: Path
+) -> None:
+    models_folder(build(kind="video"), name="video_saliency_student_v1", kind="video")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "a.mp4").write_bytes(b"x")
+    asked = ("plan", tmp_path / "films", "--json", "--max-failed", "1", "--saliency-mode", "video")
+    for more, aggregator in (
+        ((), "learned"),
+        (("--map-interval", "shot"), "learned"),
+        (("--aggregator", "ema"), "ema"),
+    ):
+        code, out, err = vsal(*asked, *more)
+        assert code == 0, err
+        document = json.loads(out)
+        chosen = (document["saliency_mode"], document["model"], document["aggregator"])
+        assert chosen == ("video", "video_saliency_student_v1", aggregator)
 
 
 def test_refusals_are_settings_errors() -> None:

@@ -5,127 +5,31 @@ An actor takes 0.6 s to start and a task a millisecond, so both are small pools 
 
 from __future__ import annotations
 
-import os
-import subprocess
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import ray
 
 import vsal
 from vsal.assembly import Inferred
 from vsal.distributed.cluster import ClusterSize
 from vsal.distributed.job import JobBox, unboxed
-from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.distributed.sessions import ActorReport, SaliencyActor, SessionDevice, report
+from vsal.errors import SettingsError
 from vsal.settings import RunSettings
 
-SessionDevice = Literal["cpu", "gpu"]
-
 MODEL_ATTEMPTS = 3  # of one window, while Ray restarts a saliency actor that died
-
 
 if TYPE_CHECKING:
     from vsal.distributed.open_title import OpenTitle
     from vsal.planning import WorkItem
-    from vsal.saliency.session import SaliencySession
     from vsal.video.probe import VideoInfo
 
 
 class StaleTitle(RuntimeError):
     """An aggregator was asked about a title that it does not hold: it was restarted, or the attempt was given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActorReport:
-    """What an actor says when it is ready."""
-
-    version: str
-    node_id: str
-    providers: tuple[str, ...] = ()
-
-
-class _Saliency:
-    """One ONNX session.
-
-    Its model comes with every call, as a list that holds the reference of the graph's bytes: an actor that Ray has
-    restarted makes its session anew from the next window.
-
-    Args:
-        device: cpu or gpu; a GPU that is asked for and not active is an error, never a silent CPU.
-        threads: of a CPU session.
-        gpu_fraction: share of a GPU's memory that the session may take.
-    """
-
-    def __init__(self, device: SessionDevice, threads: int, gpu_fraction: float) -> None:
-        if device == "cpu":
-            # Ray leaves every GPU visible to a worker that asked for none.
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._device, self._threads, self._gpu_fraction = device, threads, gpu_fraction
-        self._made: SaliencySession | None = None
-
-    def ready(self, model: list[Any]) -> ActorReport:
-        """Answers once the session is made."""
-        return ActorReport(vsal.__version__, _node_id(), tuple(self._session(model).providers))
-
-    def infer(self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> Inferred:
-        """Masks of a window.
-
-        Args:
-            model: as above.
-            frames: uint8 [n, h, w, 3] RGB, upright.
-            motion: uint8 [n, h, w], or None for models that do not ask for it.
-
-        Returns:
-            The masks, and the gates of a video model, as float16: half the bytes on the way, and an eighth of a level
-            of 255 exact.
-
-        Raises:
-            TitleFailed: the model does not take the window.
-        """
-        session = self._session(model)
-        try:
-            masks = session.run(frames, motion)
-            gates = None if masks.gate is None else masks.gate.astype(np.float16)
-            return Inferred(masks.saliency.astype(np.float16), gates)
-        except Exception as error:
-            raise TitleFailed(
-                Reason.MODEL_ERROR, f"the model failed on frames of shape {frames.shape}: {error}"
-            ) from error
-
-    def _session(self, model: list[Any]) -> SaliencySession:
-        if self._made is None:
-            from vsal.saliency.session import SaliencySession
-
-            share = self._gpu_fraction if self._device == "gpu" else 1.0
-            limit = gpu_memory_limit(share) if share < 1 else None
-            self._made = SaliencySession(
-                ray.get(model[0]), device=self._device, threads=self._threads, gpu_mem_limit_bytes=limit
-            )
-        return self._made
-
-
-def gpu_memory_limit(fraction: float) -> int:
-    """Bytes of the first visible GPU that a session may take, by its driver's word.
-
-    Raises:
-        SettingsError: there is no driver to ask.
-    """
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if visible:
-        command.append(f"--id={visible.split(',')[0]}")
-    try:
-        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
-        return int(float(answer.split()[0]) * 2**20 * fraction)
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        raise SettingsError(
-            f"a share of {fraction:g} of a GPU was asked for, and nvidia-smi does not tell its memory ({error}): "
-            "install the NVIDIA driver on that node, or run with --device cpu"
-        ) from error
 
 
 class _Aggregator:
@@ -139,7 +43,7 @@ class _Aggregator:
 
     def ready(self) -> ActorReport:
         """Answers once the actor is up."""
-        return ActorReport(vsal.__version__, _node_id())
+        return report()
 
     def begin(self, box: JobBox, attempt_id: str, item: WorkItem, info: VideoInfo, segments: int) -> None:
         """Opens a title; an earlier attempt at it is given up.
@@ -192,10 +96,6 @@ class _Aggregator:
         if attempt_id not in self._open:
             raise StaleTitle(f"attempt {attempt_id} is not open here")
         return self._open[attempt_id]
-
-
-def _node_id() -> str:
-    return str(ray.get_runtime_context().get_node_id())
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +154,7 @@ def start_pools(model: bytes, run: RunSettings, size: ClusterSize) -> Pools:
         # Decoding takes about six times what the shipped model does: one thread of inference feeds many decoders.
         count = run.saliency_actors or max(size.nodes, round(size.cpus / 4), 1)
         threads, needed = run.saliency_threads or 1, {"num_cpus": 0}
-    saliency_class = ray.remote(_Saliency).options(
+    saliency_class = ray.remote(SaliencyActor).options(
         max_restarts=-1, max_task_retries=MODEL_ATTEMPTS, scheduling_strategy="SPREAD", **needed
     )
     aggregator_class = ray.remote(_Aggregator).options(max_restarts=-1, max_task_retries=0, num_cpus=0)

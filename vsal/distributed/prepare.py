@@ -114,6 +114,7 @@ class _Driver:
     def __init__(self, job: Job, ledger: Ledger, in_flight: int, on_progress: OnProgress | None) -> None:
         self._box = boxed(job)
         self._run = job.run
+        self._in_order = job.model_input.ordered
         self._pools = job.pools
         self._ledger = ledger
         self._most = in_flight
@@ -158,7 +159,8 @@ class _Driver:
             raise
 
     def _start(self, item: WorkItem, attempt: int) -> Any:
-        small = item.source is not None and item.source.size <= SHORT_BYTES
+        # Titles of a model with a memory are fed to it by the scan task, which does not wait for the masks.
+        small = item.source is not None and item.source.size <= SHORT_BYTES and not self._in_order
         task = prepare_short_title if small and item.title.title_id not in self._long else prepare_title
         return task.remote(self._box, item, attempt)
 

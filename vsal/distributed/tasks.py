@@ -6,7 +6,7 @@ import logging
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from vsal.assembly import JoinBroken
+from vsal.assembly.cuts import make_cut_decider
+from vsal.assembly.ordered import OrderedChunks
 from vsal.distributed.actors import StaleTitle
 from vsal.distributed.job import Job, JobBox, unboxed
 from vsal.distributed.open_title import OpenTitle
@@ -23,6 +25,7 @@ from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
 from vsal.saliency.contract import ModelInput
 from vsal.settings import PrepareSettings, RunSettings
+from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo, probe
 from vsal.video.scan import Chunk, ScanSettings, scan_segment
 from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
@@ -56,7 +59,10 @@ def window_bytes(settings: PrepareSettings, model_input: ModelInput) -> int:
     """Size of a full window of model inputs: RGB, and motion where the model asks for it."""
     width, height = model_input.size_for(16 / 9)
     channels = 4 if model_input.motion else 3
-    return scan_settings(settings, model_input).window_frames * width * height * channels
+    frames = scan_settings(settings, model_input).window_frames
+    if model_input.mask_frame is not None and model_input.batch is not None:
+        frames += 2 * model_input.batch  # what the model sees around the first and the last sample
+    return frames * width * height * channels
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -67,17 +73,16 @@ def scan_task(box: JobBox, attempt_id: str, info: VideoInfo, segment: Segment) -
     is acknowledged before the task returns, since an object dies with its owner.
     """
     job = unboxed(box)
-    pools, aggregator = job.pools, job.pools.aggregator_of(title_of(attempt_id))
-    near = pools.saliency_near(ray.get_runtime_context().get_node_id())
+    aggregator = job.pools.aggregator_of(title_of(attempt_id))
+    near = job.pools.saliency_near(ray.get_runtime_context().get_node_id())
     acknowledgements: deque[Any] = deque()
     frames = 0
     chunks = scan_segment(info, segment, scan_settings(job.settings, job.model_input), job.model_input.size_for)
-    for number, chunk in enumerate(chunks):
-        masks = None
-        if len(chunk.samples):
-            masks = near[(segment.index + number) % len(near)].infer.remote(
-                pools.model, chunk.frames, chunk.motion_maps
-            )
+    if job.model_input.ordered:
+        inferred = _in_order(job, info, chunks, near[zlib.crc32(attempt_id.encode()) % len(near)])
+    else:
+        inferred = _at_once(job, segment, chunks, near)
+    for chunk, masks in inferred:
         frames += len(chunk.pts)
         bare = replace(chunk, frames=chunk.frames[:0], motion_maps=None)  # the pictures stay out of the aggregator
         acknowledgements.append(aggregator.add.remote(attempt_id, bare, masks))
@@ -85,6 +90,29 @@ def scan_task(box: JobBox, attempt_id: str, info: VideoInfo, segment: Segment) -
             ray.get(acknowledgements.popleft())
     ray.get(list(acknowledgements))
     return frames
+
+
+def _at_once(job: Job, segment: Segment, chunks: Iterable[Chunk], near: list[Any]) -> Iterator[tuple[Chunk, Any]]:
+    """Each chunk with the reference of its masks, by all sessions in turn."""
+    for number, chunk in enumerate(chunks):
+        masks = None
+        if len(chunk.samples):
+            actor = near[(segment.index + number) % len(near)]
+            masks = actor.infer.remote(job.pools.model, chunk.frames, chunk.motion_maps)
+        yield chunk, masks
+
+
+def _in_order(job: Job, info: VideoInfo, chunks: Iterable[Chunk], actor: Any) -> Iterator[tuple[Chunk, Any]]:
+    """The same for a model with a memory, which goes from call to call by reference; the scan does not wait for it."""
+    clock = SampleClock(job.settings.sample_rate, info.time_base, info.zero_pts)
+    ordered = OrderedChunks(job.model_input, make_cut_decider(job.settings, job.shot_model), clock)
+    memory = None
+    for chunk in chunks:
+        for ready, run in ordered.add(chunk):
+            masks = None
+            if run is not None:
+                masks, memory = actor.infer_in_order.options(num_returns=2).remote(job.pools.model, run, memory)
+            yield ready, masks
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -165,7 +193,9 @@ def _prepare(box: JobBox, item: WorkItem, attempt_id: str) -> dict[str, Any]:
     job = unboxed(box)
     aggregator = job.pools.aggregator_of(item.title.title_id)
     info = probe(item.title.uri)
-    segments = cut_segments(info, job.run.segment_s, job.workers)
+    # A model with a memory needs the title from its beginning to its end.
+    whole = job.model_input.ordered
+    segments = [WHOLE] if whole else cut_segments(info, job.run.segment_s, job.workers)
     while True:
         try:
             _reraised(aggregator.begin.remote(box, attempt_id, item, info, len(segments)))

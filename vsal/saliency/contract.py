@@ -96,6 +96,15 @@ class ModelInput:
         return MEMORY[1] if [state.output for state in self.states] == [MEMORY[1]] else "saliency"
 
     @property
+    def kind(self) -> str:
+        """Its kind, as `vsal.kind` names it."""
+        if self.states:
+            return "recurrent"
+        if self.mask_frame is not None:
+            return "clip"
+        return "video" if self.motion else "image"
+
+    @property
     def gives_gate(self) -> bool:
         """Whether it says of each mask how much it counts in time, as the aggregator `learned` needs."""
         return self.motion and not self.states

@@ -11,41 +11,24 @@ def require_fit(wants: ModelInput, mode: str, aggregator: str) -> ModelInput:
 
     Args:
         wants: of the model.
-        mode: "image" or "video".
+        mode: "image" for models that see colour alone, "video" for those that see motion too.
         aggregator: its name.
 
     Raises:
-        ModelRefused: the model is of the other kind, gives no gate to the aggregator, or depends on the frames before.
+        ModelRefused: the model is for the other mode, or gives no gate to the aggregator that needs one.
     """
-    require_any_order(wants)
+    kind = f"this model is of kind {wants.kind!r}"
     if mode == "video" and not wants.motion:
         raise ModelRefused(
-            "--saliency-mode video takes a model of kind 'video', and this one is of kind 'image': leave out --model "
-            "for the shipped one, choose another (`vsal models list`), or use --saliency-mode image"
+            f"--saliency-mode video takes a model that sees motion, and {kind} and sees none: leave out --model for "
+            "the shipped one, choose another (`vsal models list`), or use --saliency-mode image"
         )
     if mode == "image" and wants.motion:
+        raise ModelRefused(f"{kind} and sees motion: add --saliency-mode video, or choose a model of kind 'image'")
+    if aggregator == "learned" and not wants.gives_gate:
+        other = "--aggregator mean, as it remembers by itself" if wants.ordered else "--aggregator ema"
         raise ModelRefused(
-            "this model is of kind 'video': add --saliency-mode video, or choose a model of kind 'image'"
-        )
-    if aggregator == "learned" and not wants.motion:
-        raise ModelRefused(
-            "--aggregator learned needs the gate that a model of kind 'video' gives, and this one is of kind 'image': "
-            "use --saliency-mode video, or --aggregator ema"
-        )
-    return wants
-
-
-def require_any_order(wants: ModelInput) -> ModelInput:
-    """The same, if the model sees each frame for itself.
-
-    Raises:
-        ModelRefused: its masks depend on the frames before, so it cannot run on pieces of a title in parallel.
-    """
-    if wants.ordered:
-        kind = "recurrent" if wants.states else f"clip ({wants.batch} frames)"
-        raise ModelRefused(
-            f"a {kind} model needs the frames of a title in order and without gaps, and prepare runs the model on "
-            "pieces of a title in parallel: choose a model of kind 'image' or 'video' (`vsal models list`), and "
-            "compare this one with it by `vsal evaluate saliency`"
+            f"--aggregator learned needs the gate that models of kind 'video' give, and {kind}: use {other}, or "
+            "--saliency-mode video with a model of that kind"
         )
     return wants

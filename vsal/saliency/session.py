@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from vsal.errors import SettingsError
 from vsal.saliency.contract import read_contract
 from vsal.saliency.graph import ModelRefused
+from vsal.saliency.ordered import Frames, MaskBatch, Run, run_in_order, window
 
 CPU_BATCH = (
     1  # frames a call: the activations of one frame stay in the core's cache, of eight they do not (10 % slower)
 )
 GPU_BATCH = 64  # bounds the memory of a call
 _CUDA = "CUDAExecutionProvider"
-
-Frames = NDArray[np.uint8]
-MaskBatch = NDArray[np.float32]
 
 
 class GpuUnavailable(SettingsError):
@@ -107,7 +103,7 @@ class SaliencySession:
         """
         if self.input.ordered:
             raise ValueError("masks of this model depend on the frames before: give whole sequences to run_sequence")
-        self._check(frames, motion)
+        self.check(frames, motion)
         n = len(frames)
         if n == 0:
             shape = (1, *frames.shape[1:])
@@ -136,31 +132,16 @@ class SaliencySession:
         """
         if not self.input.ordered:
             return self.run(frames, motion)
-        self._check(frames, motion)
+        self.check(frames, motion)
         if len(frames) == 0:
             one = np.zeros((1, *frames.shape[1:]), np.uint8)
             return Masks(self.run_sequence(one, one[..., 0]).saliency[:0], None)
-        clip = self.input.mask_frame is not None
-        steps = self._clip_masks(frames) if clip else self._recurrent_masks(frames, motion)
-        return Masks(np.concatenate(list(steps)), None)
-
-    def _clip_masks(self, frames: Frames) -> Iterator[MaskBatch]:
-        size, at = self.input.batch, self.input.mask_frame
-        assert size is not None
-        assert at is not None
-        for i in range(len(frames)):
-            yield self._infer(["saliency"], {"frames": frames[window(i, len(frames), size, at)]})[0]
-
-    def _recurrent_masks(self, frames: Frames, motion: Frames | None) -> Iterator[MaskBatch]:
-        states = self.input.states
-        carried = [state.zeros(*frames.shape[1:3]) for state in states]
-        names = [self.input.mask_output, *(state.output for state in states)]
-        for i in range(len(frames)):
-            feed: dict[str, Any] = dict(zip((state.name for state in states), carried, strict=True))
-            if self.input.motion and motion is not None:
-                feed["motion"] = motion[i : i + 1]
-            mask, *carried = self._infer(names, {"frames": frames[i : i + 1], **feed})
-            yield mask
+        n, begins = len(frames), np.arange(len(frames)) == 0
+        windows = None
+        if self.input.mask_frame is not None and self.input.batch is not None:
+            size, at = self.input.batch, self.input.mask_frame
+            windows = np.stack([window(i, n, size, at) for i in range(n)])
+        return Masks(run_in_order(self, Run(frames, motion, begins, windows), None)[0], None)
 
     def _call(self, frames: Frames, motion: Frames | None, first: int) -> list[MaskBatch]:
         count = len(frames)
@@ -169,10 +150,15 @@ class SaliencySession:
         if self.input.motion and motion is not None:
             feed["motion"] = _padded(motion[first : first + count], short)
         names = ["saliency", "gate"] if self.input.motion else ["saliency"]
-        outputs = self._infer(names, feed)
+        outputs = self.infer(names, feed)
         return [mask[:count] for mask in outputs] if short else outputs
 
-    def _infer(self, names: list[str], feed: dict[str, Any]) -> list[MaskBatch]:
+    def infer(self, names: list[str], feed: dict[str, Any]) -> list[MaskBatch]:
+        """The outputs of those names, for inputs as the graph takes them.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed (out of memory, a lost GPU).
+        """
         try:
             outputs: list[MaskBatch] = self._session.run(names, feed)
         except Exception as error:  # as above: no common base
@@ -180,7 +166,12 @@ class SaliencySession:
             raise RuntimeError(f"the model failed on frames {shape}: {_first_line(error)}") from error
         return outputs
 
-    def _check(self, frames: Frames, motion: Frames | None) -> None:
+    def check(self, frames: Frames, motion: Frames | None) -> None:
+        """Check that the model takes these frames.
+
+        Raises:
+            ValueError: it does not; the text says what differs.
+        """
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
             raise ValueError(f"frames must be uint8 [n, h, w, 3], are {frames.dtype} {list(frames.shape)}")
         height, width = frames.shape[1:3]
@@ -215,25 +206,6 @@ class SaliencySession:
                     f"`{name}` leaves 0..1 ({mask.min():.3g}..{mask.max():.3g}): end the graph with a Sigmoid, or "
                     "say what it gives with `vsal models add --output`"
                 )
-
-
-def window(i: int, n: int, size: int, at: int) -> NDArray[np.int64]:
-    """The frames that a clip model sees for frame i of a sequence of n: mirrored where they lie beyond its ends.
-
-    Args:
-        i: the frame whose mask is asked for.
-        n: frames of the sequence, at least 1.
-        size: frames of a window.
-        at: where frame i stands in the window, counted from 0.
-
-    Returns:
-        int64 [size], each in 0..n-1.
-    """
-    if n == 1:
-        return np.zeros(size, np.int64)
-    beyond = np.abs(np.arange(size, dtype=np.int64) + i - at) % (2 * n - 2)
-    mirrored: NDArray[np.int64] = np.minimum(beyond, 2 * n - 2 - beyond)
-    return mirrored
 
 
 def require_cuda() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,10 +52,11 @@ def plan(
     titles = read_catalog(catalog)
     settings = settings.pinned(storage.read_bytes(settings.shot_model) if settings.shot_model else None)
     model = load_model(settings.model, accept_licence=run.accept_licence)
-    require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
+    wants = require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
+    segment_s = math.inf if wants.ordered else run.segment_s  # a model with a memory needs titles in one piece
     plans = []
     with screen.log.status(f"reading {len(titles)} headers"):
-        for item in plan_titles(titles, out, settings, model.sha256, segment_s=run.segment_s, force=run.force):
+        for item in plan_titles(titles, out, settings, model.sha256, segment_s=segment_s, force=run.force):
             plans.append(item)
     totals = _totals(plans)
     chosen = {"saliency_mode": settings.saliency_mode, "model": model.name, "aggregator": settings.aggregator}
