@@ -22,8 +22,8 @@ RUN, MACHINE = "The run", "Machines and memory"
 
 # Field of PrepareSettings or RunSettings -> (panel, help). The text says units; the default is added.
 SETTINGS: dict[str, tuple[str, str]] = {
-    "saliency_mode": (MODEL, "image: models that see colour. video: models that see motion too, with a learned memory."),
-    "model": (MODEL, "Registered name, or path or URI, of a saliency model (ONNX); in mode video one that sees motion."),
+    "saliency_mode": (MODEL, "image: models that see colour. video: those that see motion too, with a memory."),
+    "model": (MODEL, "Registered name, or path or URI, of a saliency model (ONNX) of that mode."),
     "accept_licence": (MODEL, "Use a model whose licence forbids commercial use."),
     "sample_rate": (MAPS, "Frames a second of the title's time that the model sees."),
     "map_interval": (MAPS, "Seconds that one map covers, or 'shot' for one map a shot."),
