@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the file [default: image_saliency_student_v1 or the video one]")
     parser.add_argument("--folder", default="model", type=Path, help="where the file and registry.json go")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # seconds of work; threads that wait for each other on a busy machine make minutes of it
     export = export_image if args.kind == "image" else export_video
     export(args.checkpoint, args.name or f"{args.kind}_saliency_student_v1", args.folder)
 

@@ -63,6 +63,10 @@ def quantise(model_bytes: bytes, data: Dataset) -> bytes:
     kept = onnx.load_model_from_string(model_bytes)
     del model.metadata_props[:]
     model.metadata_props.extend(kept.metadata_props)
+    used = {node.domain for node in model.graph.node}
+    opsets = [opset for opset in model.opset_import if opset.domain in used]  # not the quantiser's own, unused ones
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
