@@ -8,15 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import ray
 
 from jobs import train_student
+from tests.model.discs import write_shards
 from vsal.errors import SettingsError
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -36,21 +33,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """A DUTS-style folder: bright discs on dark ground."""
-    folder = tmp_path / "shards"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 16), ("val", 4)):
-        rows = []
-        for i in range(count):
-            mask = np.zeros((96, 128), np.uint8)
-            cv2.circle(mask, (int(rng.integers(30, 98)), int(rng.integers(30, 66))), 22, 255, -1)
-            image = rng.integers(0, 80, (96, 128, 3), np.uint8) + (mask[..., None] > 0) * np.uint8(150)
-            webp = cv2.imencode(".webp", image.astype(np.uint8))[1].tobytes()
-            png = cv2.imencode(".png", mask)[1].tobytes()
-            rows.append({"name": f"{split}{i}", "width": 128, "height": 96, "image_webp": webp, "mask_png": png})
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00.parquet")
-    return folder
+    return write_shards(tmp_path / "shards", train=16, val=4)
 
 
 def options(shards: Path, out: Path) -> list[str]:

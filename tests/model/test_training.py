@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -11,35 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from model import augment, data, teach
-
-
-def import_torch() -> ModuleType:
-    """Torch on one thread: two that wait for each other on a busy machine take minutes for seconds of work."""
-    torch: ModuleType = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
-    torch.set_num_threads(1)
-    return torch
-
-
-SHAPES = [(96, 128), (128, 96), (120, 160), (96, 96)]
+from tests.model.discs import SHAPES, import_torch, write_shards
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DUTS-style folder: bright discs on dark ground."""
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 40), ("val", 6)):
-        rows = []
-        for i in range(count):
-            h, w = SHAPES[i % len(SHAPES)]
-            mask = np.zeros((h, w), np.uint8)
-            cv2.circle(mask, (int(rng.integers(30, w - 30)), int(rng.integers(30, h - 30))), 22, 255, -1)
-            image = rng.integers(0, 80, (h, w, 3), np.uint8) + (mask[..., None] > 0) * np.uint8(150)
-            webp = cv2.imencode(".webp", image.astype(np.uint8))[1].tobytes()
-            png = cv2.imencode(".png", mask)[1].tobytes()
-            rows.append({"name": f"{split}{i}", "width": w, "height": h, "image_webp": webp, "mask_png": png})
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00.parquet")
-    return folder
+    return write_shards(tmp_path_factory.mktemp("shards"), train=40, val=6)
 
 
 def test_cache_holds_what_the_shards_hold(shards: Path, tmp_path: Path) -> None:
@@ -165,9 +141,9 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
 def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
     from model.export import PARITY, parity, to_onnx
+    from model.losses import image_loss
     from model.registering import describe
     from model.student import ImageStudent
-    from model.train import loss_of
     from vsal.saliency import ModelInput, SaliencySession, read_contract
 
     torch.manual_seed(0)
@@ -176,7 +152,7 @@ def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, 
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
-        loss = loss_of(net, seen, "cpu")
+        loss = image_loss(net, seen, "cpu")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -196,8 +172,8 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
     torch = import_torch()
     from model.evaluate import torch_predict
     from model.export import to_onnx
+    from model.losses import image_loss
     from model.student import ImageStudent
-    from model.train import loss_of
     from model.warm_start import start_from
 
     torch.manual_seed(0)
@@ -205,7 +181,7 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
     seen = augment.batch([data.load(shards, "train", tmp_path)], 0, 16, seed=0, small=True)
     optimiser = torch.optim.AdamW(taught.parameters(), 3e-3)
     for _ in range(4):  # norms away from where they start
-        loss_of(taught, seen, "cpu").backward()
+        image_loss(taught, seen, "cpu").backward()
         optimiser.step()
     file = tmp_path / "taught.onnx"
     file.write_bytes(to_onnx(taught.eval()))

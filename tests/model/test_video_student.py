@@ -1,43 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from model import clips, data
+from tests.model.discs import disc_at_the_side, import_torch, write_shards
 
 SIZE = (96, 64)
 
 
-def import_torch() -> ModuleType:
-    """Torch on one thread: two that wait for each other on a busy machine take minutes for seconds of work."""
-    torch: ModuleType = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
-    torch.set_num_threads(1)
-    return torch
-
-
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DUTS-style folder: bright discs on dark, smooth ground."""
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 24), ("val", 4)):
-        rows = []
-        for i in range(count):
-            mask = np.zeros((96, 128), np.uint8)
-            cv2.circle(mask, (int(rng.integers(20, 40)), int(rng.integers(24, 72))), 16, 255, -1)
-            ground = cv2.resize(rng.integers(0, 90, (6, 8, 3), np.uint8), (128, 96), interpolation=cv2.INTER_CUBIC)
-            image = np.where(mask[..., None] > 0, np.uint8(230), ground).astype(np.uint8)
-            webp = cv2.imencode(".webp", image)[1].tobytes()
-            png = cv2.imencode(".png", mask)[1].tobytes()
-            rows.append({"name": f"{split}{i}", "width": 128, "height": 96, "image_webp": webp, "mask_png": png})
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00.parquet")
-    return folder
+    return write_shards(tmp_path_factory.mktemp("shards"), train=24, val=4, draw=disc_at_the_side)
 
 
 @pytest.fixture
