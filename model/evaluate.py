@@ -173,7 +173,7 @@ def time_in_turn(models: Mapping[str, Judged], batch: int = 8, rounds: int = 25)
     for _ in range(rounds + 2):
         for name, model in models.items():
             start = time.perf_counter()
-            model.session.run(frames[name])
+            model.predict(frames[name])
             times[name].append((time.perf_counter() - start) / len(frames[name]) * 1e3)
     return {name: float(np.median(some[2:])) for name, some in times.items()}
 

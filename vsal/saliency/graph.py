@@ -68,10 +68,9 @@ def operators(model: onnx.ModelProto) -> list[str]:
 
 
 def parameter_count(model: onnx.ModelProto) -> int:
-    """How many numbers the stored float tensors of the graph hold (weights and biases as exported)."""
-    return sum(
-        math.prod(t.dims) for g in graphs(model.graph) for t in g.initializer if t.data_type == onnx.TensorProto.FLOAT
-    )
+    """How many numbers the stored tensors of the graph hold: float ones, and the weights of quantised layers."""
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    return sum(math.prod(t.dims) for g in graphs(model.graph) for t in g.initializer if t.data_type in kinds)
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
