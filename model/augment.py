@@ -10,9 +10,10 @@ as subjects are in video and hardly ever in data sets of photographs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from model.data import Dataset
 cv2.setNumThreads(1)  # the batches are made in parallel, not the pixels
 
 U8 = NDArray[np.uint8]
+Made = TypeVar("Made")
 Matrix = NDArray[np.float32]  # [2, 3], from target to source pixels
 
 # (width, height) of a training batch, with its share; multiples of 16. Video is 16:9 in the main, so are the batches.
@@ -196,15 +198,20 @@ def batch(sets: Sequence[Dataset], step: int, batch_size: int, seed: int, small:
     return Batch(frames, masks, gaze, known[:, 0], known[:, 1])
 
 
-def batches(
-    sets: Sequence[Dataset], first: int, last: int, batch_size: int, seed: int, small_steps: int = 0
-) -> Iterator[Batch]:
-    """Batches of the steps first..last-1, in order; small ones before `small_steps`. At most four are made ahead."""
+def in_order(make: Callable[[int], Made], first: int, last: int) -> Iterator[Made]:
+    """What the steps first..last-1 see, in order. At most four are made ahead."""
     with ThreadPoolExecutor(2) as pool:
-        ahead: list[Future[Batch]] = []
+        ahead: list[Future[Made]] = []
         for step in range(first, last):
-            ahead.append(pool.submit(batch, sets, step, batch_size, seed, step < small_steps))
+            ahead.append(pool.submit(make, step))
             if len(ahead) > 4:
                 yield ahead.pop(0).result()
         for future in ahead:
             yield future.result()
+
+
+def batches(
+    sets: Sequence[Dataset], first: int, last: int, batch_size: int, seed: int, small_steps: int = 0
+) -> Iterator[Batch]:
+    """Batches of the steps first..last-1, in order; small ones before `small_steps`."""
+    return in_order(lambda step: batch(sets, step, batch_size, seed, step < small_steps), first, last)

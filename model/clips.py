@@ -9,8 +9,7 @@ a scene with nothing in it; a still. The mover is what people look at. A clip is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -319,15 +318,3 @@ def batch(
         soft[n] = (teach(made[n][0]) * 255 + 0.5).astype(np.uint8)
     frames, motion, masks = (np.stack([m[k] for m in made]) for k in range(3))  # type: ignore[arg-type]
     return Clips(frames, motion, masks, soft, known)
-
-
-def in_order(make: Callable[[int], Clips], first: int, last: int) -> Iterator[Clips]:
-    """Clips of the steps first..last-1, in order. At most four steps are made ahead."""
-    with ThreadPoolExecutor(2) as pool:
-        ahead: list[Future[Clips]] = []
-        for step in range(first, last):
-            ahead.append(pool.submit(make, step))
-            if len(ahead) > 4:
-                yield ahead.pop(0).result()
-        for future in ahead:
-            yield future.result()

@@ -91,7 +91,7 @@ def train_video(run: Run, stop: int | None = None) -> Path:
         run,
         VideoStudent(),
         lambda net: None,
-        lambda first, last: clips.in_order(make, first, last),
+        lambda first, last: augment.in_order(make, first, last),
         lambda net, seen: video_loss(net, seen, run.device),
         judge,
         stop,

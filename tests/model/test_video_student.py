@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from model import clips, data
+from model import augment, clips, data
 from tests.model.discs import disc_at_the_side, import_torch, write_shards
 
 SIZE = (96, 64)
@@ -31,8 +31,8 @@ def test_clips_depend_on_seed_and_step_alone(stills: data.Dataset) -> None:
     def make(step: int) -> clips.Clips:
         return clips.batch(stills, step, 2, 3, 7)
 
-    straight = list(clips.in_order(make, 0, 6))
-    for a, b in zip(straight[4:], clips.in_order(make, 4, 6), strict=True):
+    straight = list(augment.in_order(make, 0, 6))
+    for a, b in zip(straight[4:], augment.in_order(make, 4, 6), strict=True):
         np.testing.assert_array_equal(a.frames, b.frames)
         np.testing.assert_array_equal(a.motion, b.motion)
         np.testing.assert_array_equal(a.masks, b.masks)
