@@ -18,7 +18,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from vsal.assembly import Inferred, TitleAssembly
+from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
 from vsal.distributed.tasks import scan_settings
 from vsal.manifest import MapRow
@@ -80,7 +80,7 @@ def maps(path: Path, session: SaliencySession, exact: bool) -> tuple[list[MapRow
     scan_s, began = 0.0, time.process_time()
     for chunk in scan_segment(info, WHOLE, scan_settings(settings, session.input), session.input.size_for):
         scan_s += time.process_time() - began
-        rows += assembly.add(chunk, Inferred(session.run(chunk.frames).saliency) if len(chunk.samples) else None)
+        rows += assembly.add(chunk, session.run(chunk.frames) if len(chunk.samples) else None)
         began = time.process_time()
     return [*rows, *assembly.close()], scan_s
 

@@ -16,22 +16,22 @@ FRAME_WEIGHT = 0.5  # of a clip's single masks, beside the masks accumulated ove
 SOFT_WEIGHT = 0.5  # of a teacher's soft labels, beside the masks
 
 
+def overlap_loss(values: Tensor, target: Tensor) -> Tensor:
+    """1 - soft IoU per picture, averaged; values in 0..1 and target float [n, h, w]."""
+    both = (values * target).sum((1, 2))
+    either = (values + target - values * target).sum((1, 2))
+    return (1 - (both + 1) / (either + 1)).mean()
+
+
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross entropy plus 1 - soft IoU per picture; logits and target float [n, h, w]."""
-    bce = F.binary_cross_entropy_with_logits(logits, target)
-    p = logits.sigmoid()
-    both = (p * target).sum((1, 2))
-    either = (p + target - p * target).sum((1, 2))
-    return bce + (1 - (both + 1) / (either + 1)).mean()
+    return F.binary_cross_entropy_with_logits(logits, target) + overlap_loss(logits.sigmoid(), target)
 
 
 def mask_loss_of_values(values: Tensor, target: Tensor) -> Tensor:
     """`mask_loss` of masks that are already in 0..1; float [n, h, w] both."""
     p = values.clamp(1e-4, 1 - 1e-4)
-    bce = F.binary_cross_entropy(p, target)
-    both = (p * target).sum((1, 2))
-    either = (p + target - p * target).sum((1, 2))
-    return bce + (1 - (both + 1) / (either + 1)).mean()
+    return F.binary_cross_entropy(p, target) + overlap_loss(p, target)
 
 
 def gaze_loss(logits: Tensor, target: Tensor) -> Tensor:

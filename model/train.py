@@ -145,6 +145,12 @@ def main(words: Sequence[str] | None = None) -> None:
             f"--device {args.device}: torch {torch.__version__} finds no usable CUDA device. Check `nvidia-smi`, or "
             "train with --device cpu"
         )
+    others = ("teacher", "clips") if args.kind == "image" else ("init", "gaze", "object_labels", "gaze_labels")
+    ignored = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
+    if ignored:
+        raise SystemExit(
+            f"{', '.join(ignored)} would do nothing in the training of the {args.kind} student: leave it out"
+        )
     torch.set_num_threads(args.threads)
     run = Run(
         data=args.data, out=args.out, cache=args.cache or str(Path(args.out) / "cache"), steps=args.steps or 0,

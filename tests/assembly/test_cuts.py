@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vsal.assembly import Inferred, TitleAssembly
+from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import cut_model, make_cut_decider
 from vsal.errors import SettingsError
+from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
 from vsal.video.probe import probe
 from vsal.video.scan import ScanSettings, scan_segment
@@ -67,7 +68,7 @@ def test_the_graph_decides_the_shots(sigmoid: bool, kind: int, tmp_path: Path) -
     assembly = TitleAssembly("t", info, 1, TRANSNET, decider)
     rows = []
     for chunk in scan_segment(info, WHOLE, ScanSettings(3.0, tiny=True), lambda aspect: (64, 32)):
-        rows += assembly.add(chunk, Inferred(np.full((len(chunk.samples), 8, 16), 0.5, np.float32)))
+        rows += assembly.add(chunk, Masks(np.full((len(chunk.samples), 8, 16), 0.5, np.float32), None))
     rows += list(assembly.close())
     starts = [row.frame_start for i, row in enumerate(rows) if i == 0 or row.shot != rows[i - 1].shot]
     assert starts == [shot.start for shot in title.shots]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsal.assembly import Inferred, JoinBroken, TitleAssembly
+from vsal.assembly import JoinBroken, TitleAssembly
 from vsal.errors import TitleFailed
 from vsal.manifest import MapRow
+from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo
@@ -115,9 +116,9 @@ def sampled(title: Title, clock: SampleClock, start: int, end: int) -> list[int]
     return sorted(picks)
 
 
-def inferred(masks: np.ndarray | None) -> Inferred | None:
+def inferred(masks: np.ndarray | None) -> Masks | None:
     """Masks as a video model gives them; the gate is something else that is known of each."""
-    return None if masks is None else Inferred(masks, 1 - masks[:, ::-1])
+    return None if masks is None else Masks(masks, 1 - masks[:, ::-1])
 
 
 def rows_of(chunks, chosen: PrepareSettings, segments: int, decider=None, rotation_deg: int = 0) -> list[MapRow]:

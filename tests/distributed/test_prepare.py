@@ -18,14 +18,14 @@ import pytest
 from tests.distributed.manifests import maps_of, same_maps
 from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
-from vsal.assembly import Inferred, TitleAssembly
+from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.distributed.tasks import scan_settings
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
-from vsal.saliency import ModelRefused, SaliencySession
+from vsal.saliency import Masks, ModelRefused, SaliencySession
 from vsal.saliency.foreign import Interface, wrap
 from vsal.settings import PrepareSettings, RunSettings
 from vsal.video.probe import probe
@@ -108,7 +108,7 @@ def test_models_with_a_memory_see_each_shot_from_its_beginning(
         motion = None if chunk.motion_maps is None else chunk.motion_maps[shot]
         masks.append(session.run_sequence(chunk.frames[shot], motion).saliency.astype(np.float16))
     assembly = TitleAssembly("t", info, 1, settings, make_cut_decider(settings, None))
-    expected = [*assembly.add(chunk, Inferred(np.concatenate(masks))), *assembly.close()]
+    expected = [*assembly.add(chunk, Masks(np.concatenate(masks), None)), *assembly.close()]
     np.testing.assert_array_equal([row.saliency for row in expected], same[0])
 
 

@@ -5,7 +5,7 @@ Chunks of segments arrive in any order; `Stitcher` puts them in the title's orde
 Everything is emitted as soon as it cannot change any more, so memory does not grow with the length of a title.
 """
 
-from vsal.assembly.stitch import Inferred, JoinBroken
+from vsal.assembly.stitch import JoinBroken
 from vsal.assembly.title import TitleAssembly, TitleTotals
 
-__all__ = ["Inferred", "JoinBroken", "TitleAssembly", "TitleTotals"]
+__all__ = ["JoinBroken", "TitleAssembly", "TitleTotals"]

@@ -9,24 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vsal.errors import VsalError
+from vsal.saliency import Masks
 from vsal.video.scan import Chunk, Past, SegmentEnd
-
-Mask = npt.NDArray[np.float32]
 
 
 class JoinBroken(VsalError):
     """Two segments do not meet in the same frame: the title cannot be cut there and must be scanned in one piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """What a model says of the m samples of a chunk.
-
-    masks: [m, h, w] in 0..1, upright. gates: the same shape, the weight of each pixel in time; None of image models.
-    """
-
-    masks: npt.NDArray[np.floating]
-    gates: npt.NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +42,7 @@ class Stretch:
 
 @dataclass(slots=True)
 class _Segment:
-    waiting: dict[int, tuple[Chunk, Inferred | None]] = field(default_factory=dict)
+    waiting: dict[int, tuple[Chunk, Masks | None]] = field(default_factory=dict)
     next_seq: int = 0
     end: SegmentEnd | None = None
 
@@ -88,7 +76,7 @@ class Stitcher:
         """Frames of the segments joined so far."""
         return self._frames
 
-    def add(self, chunk: Chunk, masks: Inferred | None) -> None:
+    def add(self, chunk: Chunk, masks: Masks | None) -> None:
         """Takes in a chunk with the masks of its samples."""
         segment = self._segments[chunk.segment]
         if chunk.seq >= segment.next_seq:
@@ -111,7 +99,7 @@ class Stitcher:
                 self._join(chunk.end)
             yield stretch
 
-    def _numbered(self, chunk: Chunk, masks: Inferred | None) -> Stretch:
+    def _numbered(self, chunk: Chunk, masks: Masks | None) -> Stretch:
         score, motion = chunk.score, chunk.motion
         if chunk.first == 0 and len(score):
             # The pair across the join was scored by the segment before, which decodes one frame past its end.
@@ -127,8 +115,8 @@ class Stitcher:
             frame = self._frames + int(local)
             # Two points of the clock may lie nearest to the frame at a join, one on each side of it.
             if frame > self._last_sample and masks is not None:
-                gate = None if masks.gates is None else masks.gates[i]
-                samples.append(Sample(frame, float(chunk.sample_motion[i]), masks.masks[i], gate))
+                gate = None if masks.gate is None else masks.gate[i]
+                samples.append(Sample(frame, float(chunk.sample_motion[i]), masks.saliency[i], gate))
                 self._last_sample = frame
         sizes = []
         for local, width, height in chunk.sizes:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vsal.assembly.maps import MapBuilder, MapPolicy
-from vsal.assembly.stitch import Inferred, Stitcher
+from vsal.assembly.stitch import Stitcher
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow
 from vsal.roi.qp import QpMapping
+from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
 from vsal.temporal import make_aggregator
 from vsal.video.clock import SampleClock
@@ -64,7 +65,7 @@ class TitleAssembly:
         """Frames joined so far."""
         return self._stitcher.frames
 
-    def add(self, chunk: Chunk, masks: Inferred | None) -> list[MapRow]:
+    def add(self, chunk: Chunk, masks: Masks | None) -> list[MapRow]:
         """Takes in one chunk, in any order.
 
         Args:

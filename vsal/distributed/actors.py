@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 import vsal
-from vsal.assembly import Inferred
 from vsal.distributed.cluster import ClusterSize
 from vsal.distributed.job import JobBox, unboxed
 from vsal.distributed.sessions import ActorReport, SaliencyActor, SessionDevice, report
 from vsal.errors import SettingsError
+from vsal.saliency import Masks
 from vsal.settings import RunSettings
 
 MODEL_ATTEMPTS = 3  # of one window, while Ray restarts a saliency actor that died
@@ -60,7 +60,7 @@ class _Aggregator:
                 self.abandon(other)
         self._open[attempt_id] = self._make(unboxed(box), item, info, segments)
 
-    def add(self, attempt_id: str, chunk: Any, masks: Inferred | None) -> int:
+    def add(self, attempt_id: str, chunk: Any, masks: Masks | None) -> int:
         """Takes in a chunk of a scan with its masks; answering is the acknowledgement.
 
         Raises:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from vsal import manifest, storage
-from vsal.assembly import Inferred, TitleAssembly
+from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
 from vsal.distributed.job import Job
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
+from vsal.saliency import Masks
 from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk
 
@@ -43,7 +44,7 @@ class OpenTitle:
         except OSError as error:
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
 
-    def add(self, chunk: Chunk, masks: Inferred | None) -> int:
+    def add(self, chunk: Chunk, masks: Masks | None) -> int:
         """Takes in one chunk, in any order, and writes the rows that became final; returns their number.
 
         Raises:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import ray
 
 import vsal
-from vsal.assembly import Inferred
 from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.saliency import Masks
 
 if TYPE_CHECKING:
     from vsal.saliency.ordered import Memory, Run
@@ -59,7 +59,7 @@ class SaliencyActor:
         """Answers once the session is made."""
         return report(tuple(self._session(model).providers))
 
-    def infer(self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> Inferred:
+    def infer(self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> Masks:
         """Masks of a window.
 
         Args:
@@ -78,11 +78,11 @@ class SaliencyActor:
         try:
             masks = session.run(frames, motion)
             gates = None if masks.gate is None else masks.gate.astype(np.float16)
-            return Inferred(masks.saliency.astype(np.float16), gates)
+            return Masks(masks.saliency.astype(np.float16), gates)
         except Exception as error:
             raise _model_error(frames, error) from error
 
-    def infer_in_order(self, model: list[Any], run: Run, memory: Memory | None) -> tuple[Inferred, Memory | None]:
+    def infer_in_order(self, model: list[Any], run: Run, memory: Memory | None) -> tuple[Masks, Memory | None]:
         """Masks of a run of a model that needs its frames in order, and its memory for the next run of the title.
 
         Raises:
@@ -95,7 +95,7 @@ class SaliencyActor:
             masks, memory = run_in_order(session, run, memory)
         except Exception as error:
             raise _model_error(run.frames, error) from error
-        return Inferred(masks.astype(np.float16)), memory
+        return Masks(masks.astype(np.float16), None), memory
 
     def _session(self, model: list[Any]) -> SaliencySession:
         if self._made is None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from vsal.errors import SettingsError
 from vsal.saliency.contract import read_contract
@@ -30,11 +31,12 @@ class GpuUnavailable(SettingsError):
 class Masks:
     """What a model says about n frames.
 
-    saliency: float32 [n, h', w'] in 0..1. gate: float32 [n, h', w'] in 0..1 from a video model, else None.
+    saliency: [n, h', w'] in 0..1. gate: the same shape in 0..1 from a video model, the weight of each pixel in time,
+    else None. Both float32 from a session, float16 on the way between processes.
     """
 
-    saliency: MaskBatch
-    gate: MaskBatch | None
+    saliency: NDArray[np.floating[Any]]
+    gate: NDArray[np.floating[Any]] | None
 
 
 class SaliencySession:
