@@ -3,10 +3,11 @@
     python -m model.gaze_clips --dataset dhf1k:DHF1K --teacher unisal --out GAZE
     python -m model.train video --data DUTS --clips GAZE --out DIR --steps 20000
 
-Only what a set gives out to train on is taken (`vsal.evaluate.datasets.open_training_part`). Samples lie on the clock
-that `vsal prepare` samples by, each with its motion against the frame just before it. The label of a sample is the mask
-of the teacher, any model in vsal's contract, run through the video in order; without a teacher it is the density of the
-recorded gaze, as a share of its peak. One file a video is written: a run that is broken off goes on where it stopped.
+Only what a set gives out to train on is taken (`vsal.evaluate.saliency.sets.open_training_part`). Samples lie on the
+clock that `vsal prepare` samples by, each with its motion against the frame just before it. The label of a sample is
+the mask of the teacher, any model in vsal's contract, run through the video in order; without a teacher it is the
+density of the recorded gaze, as a share of its peak. One file a video is written: a run that is broken off goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from model.clips import RATE_HZ, Clips, Look, luma
 
 if TYPE_CHECKING:
-    from vsal.evaluate.items import Item
+    from vsal.evaluate.saliency.items import Item
     from vsal.saliency import SaliencySession
 
 U8 = NDArray[np.uint8]
@@ -53,7 +54,7 @@ def read_clip(item: Item, teacher: SaliencySession | None, rate_hz: float = RATE
         teacher: whose masks are the labels; None for the recorded density.
         rate_hz: samples a second.
     """
-    from vsal.evaluate.moments import on_clock
+    from vsal.evaluate.saliency.moments import on_clock
 
     assert item.fps is not None
     frames, motion, densities, seen, moved = [], [], [], [], []
@@ -105,7 +106,7 @@ def make_labels(dataset: str, teacher: str, out: Path, rate_hz: float = RATE_HZ)
         out: folder of the clips, one NAME.npz a video.
         rate_hz: samples a second.
     """
-    from vsal.evaluate.datasets import open_training_part
+    from vsal.evaluate.saliency.sets import open_training_part
     from vsal.saliency import SaliencySession, load_model
 
     session = SaliencySession(load_model(teacher).data) if teacher else None

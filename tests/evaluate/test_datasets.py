@@ -8,8 +8,8 @@ import pytest
 
 from tests.evaluate import sets
 from vsal.errors import SettingsError
-from vsal.evaluate.datasets import KINDS, TRAINING, open_dataset, open_training_part
-from vsal.evaluate.items import Dataset, DatasetBroken, Item
+from vsal.evaluate.saliency.items import Dataset, DatasetBroken, Item
+from vsal.evaluate.saliency.sets import KINDS, TRAINING, open_dataset, open_training_part
 
 
 def check_subject(item: Item, frames: int) -> None:

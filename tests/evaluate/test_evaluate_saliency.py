@@ -16,10 +16,10 @@ from tests.saliency.conftest import build_model, build_step
 from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Sample, Stretch
 from vsal.cli.app import build as command
-from vsal.evaluate.datasets import open_dataset
-from vsal.evaluate.items import Dataset, Item
-from vsal.evaluate.moments import on_clock, read_moments
-from vsal.evaluate.saliency import Evaluation, aggregated, evaluate
+from vsal.evaluate.saliency.items import Dataset, Item
+from vsal.evaluate.saliency.moments import on_clock, read_moments
+from vsal.evaluate.saliency.sets import open_dataset
+from vsal.evaluate.saliency.table import Evaluation, aggregated, evaluate
 from vsal.roi.grid import block_means
 from vsal.roi.qp import QpMapping
 from vsal.saliency import Masks, SaliencySession

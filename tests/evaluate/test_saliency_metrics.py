@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsal.evaluate.saliency_metrics import auc_judd, block_iou, cc, flicker, kl, nss, sim
+from vsal.evaluate.saliency.metrics import auc_judd, block_iou, cc, flicker, kl, nss, sim
 
 # With one fixation double and one on a low value.
 POINTS = [(20, 9), (19, 10), (22, 8), (6, 17), (20, 9), (11, 3)]

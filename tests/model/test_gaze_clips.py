@@ -9,8 +9,8 @@ import pytest
 from model import gaze_clips
 from tests.evaluate import sets
 from tests.saliency import foreign_graphs
-from vsal.evaluate.datasets import open_training_part
-from vsal.evaluate.items import Frame, Item, Truth
+from vsal.evaluate.saliency.items import Frame, Item, Truth
+from vsal.evaluate.saliency.sets import open_training_part
 from vsal.saliency import SaliencySession
 from vsal.saliency.foreign import Interface, wrap
 

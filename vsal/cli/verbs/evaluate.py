@@ -14,7 +14,7 @@ from vsal.settings import SHIPPED_MODEL, PrepareSettings, RunSettings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vsal.evaluate.saliency import Evaluation
+    from vsal.evaluate.saliency.table import Evaluation
 
 AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
 TIME_AXIS = frozenset(
@@ -70,8 +70,8 @@ def saliency(
     where the truth does not.
     """
     from vsal.errors import SettingsError
-    from vsal.evaluate.datasets import open_dataset
-    from vsal.evaluate.saliency import evaluate
+    from vsal.evaluate.saliency.sets import open_dataset
+    from vsal.evaluate.saliency.table import evaluate
     from vsal.saliency import SaliencySession, load_model
 
     chosen = list(dict.fromkeys(aggregator or AGGREGATORS))

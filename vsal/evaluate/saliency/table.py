@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vsal.evaluate import saliency_metrics as metrics
-from vsal.evaluate.items import Dataset, Floats, Item
-from vsal.evaluate.moments import Key, Moments, Seen, mean_truth, read_moments
+from vsal.evaluate.saliency import metrics
+from vsal.evaluate.saliency.items import Dataset, Floats, Item
+from vsal.evaluate.saliency.moments import Key, Moments, Seen, mean_truth, read_moments
 from vsal.roi.grid import block_means
 from vsal.saliency import Masks, SaliencySession
 from vsal.settings import PrepareSettings

@@ -69,6 +69,9 @@ class Item:
     frames: Callable[[], Iterator[Frame]] = field(repr=False)
 
 
+Gaze = tuple[str, list[Item]]  # "gaze" and its items: what a reader of a gaze set gives
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Items of one kind of truth.

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsal.evaluate.items import Bytes, Floats, Frame, Item, Truth
+from vsal.evaluate.saliency.items import Bytes, Floats, Frame, Item, Truth
 from vsal.roi.grid import block_means
 from vsal.saliency import ModelInput
 from vsal.settings import PrepareSettings
