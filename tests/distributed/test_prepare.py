@@ -22,7 +22,7 @@ from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
 from vsal.distributed.prepare import prepare_catalogue
-from vsal.distributed.tasks import scan_settings
+from vsal.assembly.inputs import scan_settings
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
 from vsal.saliency import Masks, ModelRefused, SaliencySession

@@ -15,6 +15,7 @@ from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from vsal.assembly import JoinBroken
 from vsal.assembly.cuts import make_cut_decider
+from vsal.assembly.inputs import scan_settings
 from vsal.assembly.ordered import OrderedChunks
 from vsal.distributed.actors import StaleTitle
 from vsal.distributed.job import Job, JobBox, unboxed
@@ -27,7 +28,7 @@ from vsal.saliency.contract import ModelInput
 from vsal.settings import PrepareSettings, RunSettings
 from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo, probe
-from vsal.video.scan import Chunk, ScanSettings, scan_segment
+from vsal.video.scan import Chunk, scan_segment
 from vsal.video.segments import WHOLE, Segment, SegmentBroken, cut_segments
 
 # A decoder of any codec here is hundreds of times faster than this share of real time; what takes longer hangs.
@@ -43,16 +44,6 @@ def _warm() -> None:
 def warm_workers(count: int) -> list[Any]:
     """Starts workers before there is work for them; answers come when their imports are done."""
     return [_warm.options(scheduling_strategy="SPREAD").remote() for _ in range(count)]
-
-
-def scan_settings(settings: PrepareSettings, model_input: ModelInput) -> ScanSettings:
-    """What a scan must deliver for these settings and that model."""
-    return ScanSettings(
-        sample_rate=settings.sample_rate,
-        exact_decode=settings.exact_decode,
-        tiny=settings.shot_detector == "transnetv2",
-        motion_maps=model_input.motion,
-    )
 
 
 def window_bytes(settings: PrepareSettings, model_input: ModelInput) -> int:

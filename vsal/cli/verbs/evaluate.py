@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from vsal.evaluate.saliency.table import Evaluation
 
 AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
-TIME_AXIS = frozenset(
+SHAPING = frozenset(
     {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
+    | {"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}
 )
 
 
@@ -29,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="evaluate")
 
 
-@verb(PrepareSettings, RunSettings, only=TIME_AXIS)
+@verb(PrepareSettings, RunSettings, only=SHAPING)
 def saliency(
     screen: Screen,
     settings: PrepareSettings,
@@ -39,8 +41,8 @@ def saliency(
         typer.Option(
             "--dataset",
             metavar="KIND:PATH",
-            help="masks, parquet, davis, dhf1k, hollywood2, ucf-sports, ledov or avimos with the root of the set; "
-            "or synthetic with a number of titles.",
+            help="gaze, masks, parquet, davis, dhf1k, hollywood2, ucf-sports, ledov or avimos with the root of the "
+            "set; or synthetic with a number of titles.",
         ),
     ],
     model: Annotated[
@@ -51,7 +53,8 @@ def saliency(
         list[str] | None,
         typer.Option(
             "--aggregator",
-            help="mean, ema, max, motion or learned; for each one [default: all]. learned is for models of kind video.",
+            help="mean, ema, max, motion or learned; for each one [default: all; with gaze: prepare's own]. "
+            "learned is for models of kind video.",
         ),
     ] = None,
     judge_rate: Annotated[
@@ -62,14 +65,34 @@ def saliency(
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Run the models on a GPU; never falls back.")] = False,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Cores that a model uses.")] = 1,
+    gaze_teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--gaze-teacher",
+            help="With gaze: ONNX file of the untrained blend's teacher "
+            "[default: teachers/fastgaze.onnx beside the set].",
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="With gaze: keep scans, masks and scores in the user's cache.")
+    ] = True,
 ) -> None:
     """Hold models and aggregators against masks or gaze, beside a centre prior and a shuffled baseline.
 
     Clips are sampled and mapped as prepare would do it; models with a memory begin anew at each shot. Sets of masks
     give IoU and CC of block grids; sets of gaze CC, NSS, AUC-Judd, SIM and KL; clips flicker too: how much maps change
     where the truth does not.
+
+    gaze:FOLDER, clips with the fixations of many observers, is judged on the maps that prepare writes, beside
+    observers, the best fixed prior, another clip's looks, the first students and an untrained blend.
     """
     from vsal.errors import SettingsError
+
+    if dataset.startswith("gaze:"):
+        from vsal.cli.gaze_tables import gaze
+
+        gaze(screen, settings, run, dataset, model or [], aggregator or [], judge_rate, limit, gaze_teacher, keep)
+        return
     from vsal.evaluate.saliency.sets import open_dataset
     from vsal.evaluate.saliency.table import evaluate
     from vsal.saliency import SaliencySession, load_model

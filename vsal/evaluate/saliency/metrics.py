@@ -20,6 +20,7 @@ Figures = npt.NDArray[np.float64]  # [...]
 _PIXELS = (-2, -1)
 _EPSILON = 2.2204e-16  # MATLAB's eps, as in the benchmark's KLdiv.m
 BLOCK_THRESHOLD = 0.5
+LAPSE = 0.01  # of looks, that lie where nobody would have thought
 
 
 def cc(predicted: Maps, density: Maps) -> Figures:
@@ -71,11 +72,14 @@ def auc_judd(predicted: Maps, fixations: Counts) -> Figures:
 def sim(predicted: Maps, density: Maps) -> Figures:
     """Similarity: what two distributions have in common, 0..1 (Judd et al. 2012).
 
+    As in the benchmark's similarity.m, both are stretched to begin at 0 before they are divided by their sums: what a
+    map has everywhere does not count.
+
     Args:
-        predicted: not negative.
-        density: of fixations, not negative.
+        predicted: of any scale.
+        density: of fixations, of any scale.
     """
-    shared: Figures = np.minimum(_distribution(predicted), _distribution(density)).sum(_PIXELS)
+    shared: Figures = np.minimum(_distribution(_from_zero(predicted)), _distribution(_from_zero(density))).sum(_PIXELS)
     return shared
 
 
@@ -89,6 +93,43 @@ def kl(predicted: Maps, density: Maps) -> Figures:
     p, q = _distribution(predicted), _distribution(density)
     divergence: Figures = (q * np.log(_EPSILON + q / (p + _EPSILON))).sum(_PIXELS)
     return divergence
+
+
+def shuffled_auc(predicted: Maps, fixations: Counts, elsewhere: Counts) -> Figures:
+    """Area under the ROC curve of looks at this picture against looks at others, 0..1 (Tatler et al. 2005).
+
+    A map that only knows where people look in any picture has 0.5. All looks at others are taken, so no dice are
+    rolled: the figure is the share of pairs of looks of which the map has the one here higher, ties counting half.
+
+    Args:
+        predicted: of any scale.
+        fixations: how many there are at each pixel.
+        elsewhere: [h, w], how many looks at other pictures lie at each pixel.
+    """
+    lead = predicted.shape[:-2]
+    values = np.asarray(predicted, np.float64).reshape(-1, predicted.shape[-2] * predicted.shape[-1])
+    here, there = fixations.reshape(values.shape), elsewhere.ravel()
+    figures = [
+        _pairs_won(v[h > 0], h[h > 0], v[there > 0], there[there > 0]) for v, h in zip(values, here, strict=True)
+    ]
+    return np.array(figures, np.float64).reshape(lead)
+
+
+def information_gain(predicted: Maps, prior: Maps, fixations: Counts, lapse: float = LAPSE) -> Figures:
+    """How much likelier fixations are under a map than under a prior, in bits a fixation (Kuemmerer et al. 2015).
+
+    Args:
+        predicted: not negative; divided by its sum it is the probability of a look at each pixel.
+        prior: [h, w], the same of the prior, everywhere above 0.
+        fixations: how many there are at each pixel.
+        lapse: share of the looks that may lie anywhere: a map that is 0 at a look is wrong, not infinitely so.
+    """
+    p, q = _distribution(predicted), _distribution(prior)
+    cells = p.shape[-2] * p.shape[-1]
+    p = np.where(np.isnan(p), 1 / cells, p)  # a map that is 0 everywhere says nothing
+    gain = np.log2((1 - lapse) * p + lapse / cells) - np.log2(q)
+    count = fixations.sum(_PIXELS).astype(np.float64)
+    return _ratio((gain * fixations).sum(_PIXELS), count, np.nan)
 
 
 def block_iou(predicted: Maps, truth: Maps, threshold: float = BLOCK_THRESHOLD) -> Figures:
@@ -135,6 +176,12 @@ def _distribution(maps: Maps) -> npt.NDArray[np.float64]:
     return _ratio(exact, np.broadcast_to(total, exact.shape), np.nan)
 
 
+def _from_zero(maps: Maps) -> npt.NDArray[np.float64]:
+    exact = np.asarray(maps, np.float64)
+    shifted: npt.NDArray[np.float64] = exact - exact.min(_PIXELS, keepdims=True)
+    return shifted
+
+
 def _ratio(part: npt.NDArray[np.float64], whole: npt.NDArray[Any], otherwise: float) -> npt.NDArray[np.float64]:
     """part / whole where the whole is above 0."""
     ratio: npt.NDArray[np.float64] = np.divide(part, whole, out=np.full(np.shape(part), otherwise), where=whole > 0)
@@ -149,3 +196,19 @@ def _area(hits: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> flo
     false_alarms = 1 - np.searchsorted(np.sort(others), thresholds) / len(others)
     x, y = np.concatenate([[1.0], false_alarms, [0.0]]), np.concatenate([[1.0], hit_rate, [0.0]])
     return float(((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2).sum())
+
+
+def _pairs_won(
+    here: npt.NDArray[np.float64],
+    count_here: npt.NDArray[np.integer],
+    there: npt.NDArray[np.float64],
+    count_there: npt.NDArray[np.integer],
+) -> float:
+    """Share of pairs of which the value here is the higher; half for a tie."""
+    if len(here) == 0 or len(there) == 0:
+        return float("nan")
+    order = np.argsort(there, kind="stable")
+    below = np.concatenate([[0], np.cumsum(count_there[order])])
+    low = below[np.searchsorted(there[order], here, side="left")]
+    high = below[np.searchsorted(there[order], here, side="right")]
+    return float((count_here * (low + high)).sum() / (2.0 * count_here.sum() * count_there.sum()))
