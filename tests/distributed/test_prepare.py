@@ -20,9 +20,9 @@ from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
 from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
+from vsal.assembly.inputs import scan_settings
 from vsal.catalog import Title
 from vsal.distributed.prepare import prepare_catalogue
-from vsal.assembly.inputs import scan_settings
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
 from vsal.saliency import Masks, ModelRefused, SaliencySession

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tests.evaluate import sets
+from tests.evaluate.models import sees_red
 from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
 from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Sample, Stretch
-from vsal.cli.app import build as command
 from vsal.evaluate.saliency.items import Dataset, Item
 from vsal.evaluate.saliency.moments import on_clock, read_moments
 from vsal.evaluate.saliency.sets import open_dataset
@@ -30,16 +30,6 @@ from vsal.video.clock import SampleClock
 
 SETTINGS = PrepareSettings(sample_rate=24, map_interval=1 / 24)
 Row = dict[tuple[str, str | None], dict[str, float | None]]
-
-
-def sees_red(sharpness: float = 20.0) -> SaliencySession:
-    """A model that knows what the subject of the tiny sets looks like."""
-    g = theirs.Graph()
-    x = g.takes("x", ("n", 3, "h", "w"))
-    redness = g.add("Conv", x, g.weight(np.array([[1.0], [-1.0], [0.0]]).reshape(1, 3, 1, 1)))
-    g.add("Sigmoid", g.add("Mul", g.add("Sub", redness, g.weight(0.4)), g.weight(sharpness)), out="y")
-    g.gives("y", ("n", 1, "h", "w"))
-    return SaliencySession(wrap(g.bytes(), Interface("image", normalise="none", size=(64, 48), multiple=16)))
 
 
 def table(result: Evaluation) -> Row:
@@ -181,19 +171,6 @@ def test_maps_are_those_that_prepare_writes(interval: Any) -> None:
                 np.testing.assert_allclose(row.saliency, levels, atol=1)
                 checked += 1
         assert checked == len(ours)
-
-
-@pytest.fixture
-def vsal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            command()(args=[str(a) for a in arguments], prog_name="vsal")
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
 
 
 def test_the_verb_prints_the_table_of_models_and_aggregators(

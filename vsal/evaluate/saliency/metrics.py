@@ -127,9 +127,11 @@ def information_gain(predicted: Maps, prior: Maps, fixations: Counts, lapse: flo
     p, q = _distribution(predicted), _distribution(prior)
     cells = p.shape[-2] * p.shape[-1]
     p = np.where(np.isnan(p), 1 / cells, p)  # a map that is 0 everywhere says nothing
-    gain = np.log2((1 - lapse) * p + lapse / cells) - np.log2(q)
+    with np.errstate(divide="ignore"):  # without lapses what a map excludes is infinitely unlikely
+        gain = np.log2((1 - lapse) * p + lapse / cells) - np.log2(q)
     count = fixations.sum(_PIXELS).astype(np.float64)
-    return _ratio((gain * fixations).sum(_PIXELS), count, np.nan)
+    won = np.multiply(gain, fixations, out=np.zeros_like(gain), where=fixations > 0)
+    return _ratio(won.sum(_PIXELS), count, np.nan)
 
 
 def block_iou(predicted: Maps, truth: Maps, threshold: float = BLOCK_THRESHOLD) -> Figures:
