@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.clips import RATE_HZ, Clips, Look, luma
+from model.clips import RATE_HZ, Clips, Look
 
 if TYPE_CHECKING:
-    from vsal.evaluate.saliency.items import Item
+    from vsal.evaluate.saliency.items import Item, Picture
     from vsal.saliency import SaliencySession
 
 U8 = NDArray[np.uint8]
@@ -42,10 +42,6 @@ class GazeClip:
     labels: U8
 
 
-def _shrunk(picture: U8, size: tuple[int, int]) -> U8:
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def read_clip(item: Item, teacher: SaliencySession | None, rate_hz: float = RATE_HZ) -> GazeClip | None:
     """The samples of a video with their labels; None where nothing is known of any.
 
@@ -58,24 +54,23 @@ def read_clip(item: Item, teacher: SaliencySession | None, rate_hz: float = RATE
 
     assert item.fps is not None
     frames, motion, densities, seen, moved = [], [], [], [], []
-    before: U8 | None = None
+    before: Picture | None = None
     for frame in item.frames():
         sampled, next_sampled = (on_clock(frame.index + k, item.fps, rate_hz) for k in (0, 1))
         if not (sampled or next_sampled):
             continue
         picture = frame.picture()
         if sampled and teacher is not None:
-            size = teacher.input.size_for(picture.shape[1] / picture.shape[0])
-            seen.append(_shrunk(picture, size))
+            size = teacher.input.size_for(picture.aspect)
+            seen.append(picture.rgb(size))
             last = picture if before is None else before
-            moved.append(cv2.absdiff(luma(seen[-1]), luma(_shrunk(last, size))))
+            moved.append(picture.change(last, size))
         if sampled:
-            small = _shrunk(picture, SIZE)
-            last = small if before is None else _shrunk(before, SIZE)
+            last = picture if before is None else before
             truth = frame.truth() if teacher is None else None
             if teacher is not None or (truth is not None and truth.density is not None):
-                frames.append(small)
-                motion.append(np.asarray(cv2.absdiff(luma(small), luma(last)), np.uint8))
+                frames.append(picture.rgb(SIZE))
+                motion.append(picture.change(last, SIZE))
                 densities.append(None if truth is None else truth.density)
         before = picture if next_sampled else None
     if not frames:

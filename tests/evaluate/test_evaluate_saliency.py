@@ -16,8 +16,8 @@ from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
 from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Sample, Stretch
-from vsal.evaluate.saliency.items import Dataset, Item
-from vsal.evaluate.saliency.moments import on_clock, read_moments
+from vsal.evaluate.saliency.items import Dataset, Item, Truth, picture_of, still
+from vsal.evaluate.saliency.moments import on_clock, read_moments, still_size
 from vsal.evaluate.saliency.sets import open_dataset
 from vsal.evaluate.saliency.table import Evaluation, aggregated, evaluate
 from vsal.roi.grid import block_means
@@ -40,10 +40,10 @@ def test_a_model_that_finds_the_subject_wins_against_every_baseline(tmp_path: Pa
     dataset = open_dataset(f"davis:{sets.davis(tmp_path)}")
     result = evaluate(dataset, [("red", sees_red())], ["mean", "ema"], SETTINGS, judge_rate_hz=24)
     rows = table(result)
-    assert list(rows) == [("red", "mean"), ("red", "ema"), ("centre prior", None), ("shuffled", None)]
+    assert list(rows) == [("red", "mean"), ("red", "ema"), ("fixed prior", None), ("shuffled", None)]
     assert (result.items, result.frames, result.columns) == (2, 12, ["iou", "cc", "flicker"])
     assert rows["red", "mean"]["iou"] == pytest.approx(1.0)
-    for name in (("centre prior", None), ("shuffled", None)):
+    for name in (("fixed prior", None), ("shuffled", None)):
         assert rows[name]["iou"] < 0.8 * rows["red", "mean"]["iou"]
         assert rows[name]["flicker"] == 0
     assert set(result.by_item) == {"bear", "dog"}
@@ -58,16 +58,33 @@ def test_gaze_is_judged_by_gaze_metrics(tmp_path: Path) -> None:
     assert set(figures) == {"cc", "nss", "auc_judd", "sim", "kl", "flicker"}
     assert figures["nss"] > 1.5
     assert figures["auc_judd"] > 0.9
-    assert figures["cc"] > rows["centre prior", None]["cc"]
+    assert figures["cc"] > rows["fixed prior", None]["cc"]
 
 
 def test_a_photograph_is_one_sample_so_no_aggregator_is_named(tmp_path: Path) -> None:
     dataset = open_dataset(f"masks:{sets.photographs(tmp_path, 'images', 'masks')}")
     result = evaluate(dataset, [("red", sees_red())], ["mean", "ema", "max"], PrepareSettings())
     rows = table(result)
-    assert list(rows) == [("red", None), ("centre prior", None), ("shuffled", None)]
+    assert list(rows) == [("red", None), ("fixed prior", None), ("shuffled", None)]
     assert result.columns == ["iou", "cc"]
     assert rows["red", None]["iou"] > 0.8  # blocks of 96x72, masks of 64x48
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1.0, 2 / 3])
+def test_a_picture_is_judged_on_its_own_aspect(aspect: float) -> None:
+    """A look into a corner of a round cloud of looks counts as far across as down."""
+    rgb = np.zeros((240, round(240 * aspect), 3), np.uint8)
+    looks = Truth(fixations=np.array([[0.5, 0.5]], np.float32))
+    item = still("p", lambda: picture_of(rgb), lambda: looks)
+    moments = read_moments(item, "gaze", [sees_red().input], PrepareSettings(), 12.0)
+    assert moments.density is not None
+    rows, columns = moments.density.shape[1:]
+    assert columns / rows == pytest.approx(aspect, rel=0.01)
+    high = moments.density[0] > moments.density.max() / 2
+    assert high.any(axis=0).sum() == pytest.approx(high.any(axis=1).sum(), abs=1)
+    blocks = still_size(aspect)
+    assert blocks[0] / blocks[1] == pytest.approx(aspect, rel=0.02)
+    assert blocks[0] * blocks[1] / 256 == pytest.approx(96 * 72, rel=0.02)
 
 
 def test_one_item_has_no_other_to_be_shuffled_with(tmp_path: Path) -> None:
@@ -188,7 +205,7 @@ def test_the_verb_prints_the_table_of_models_and_aggregators(
         ("grey", "ema"),
         ("image_saliency_student_v1", "mean"),
         ("image_saliency_student_v1", "ema"),
-        ("centre prior", None),
+        ("fixed prior", None),
         ("shuffled", None),
     ]
     assert document["settings"]["sample_rate"] == 3
@@ -196,7 +213,7 @@ def test_the_verb_prints_the_table_of_models_and_aggregators(
     code, out, err = vsal("evaluate", "saliency", *asked, "--aggregator", "learned")
     assert code == 0
     assert "there is none of: grey, image_saliency_student_v1" in err
-    for shown in ("block IoU", "flicker", "centre prior", "2 items"):
+    for shown in ("block IoU", "flicker", "fixed prior", "2 items"):
         assert shown in out
 
 

@@ -77,7 +77,7 @@ def saliency(
         bool, typer.Option("--keep/--no-keep", help="With gaze: keep scans, masks and scores in the user's cache.")
     ] = True,
 ) -> None:
-    """Hold models and aggregators against masks or gaze, beside a centre prior and a shuffled baseline.
+    """Hold models and aggregators against masks or gaze, beside the fixed prior and a shuffled baseline.
 
     Clips are sampled and mapped as prepare would do it; models with a memory begin anew at each shot. Sets of masks
     give IoU and CC of block grids; sets of gaze CC, NSS, AUC-Judd, SIM and KL; clips flicker too: how much maps change
@@ -134,7 +134,10 @@ def saliency(
     if not screen.as_json:
         if result.left_out:
             screen.note(_left_out(model for model, _ in result.left_out))
-        screen.show(_table(result), f"{result.items} items, {result.frames} frames judged, {opened.truth} of {dataset}")
+        screen.show(
+            _table(result),
+            f"{result.items} items, {result.frames} frames judged, {opened.truth} of {dataset}: {opened.part}",
+        )
 
 
 def _left_out(models: Iterable[str]) -> str:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import VideoFrame
 
-from vsal.errors import SettingsError
+from vsal.errors import SettingsError, TitleFailed
+from vsal.video.decode import SegmentReader
+from vsal.video.pixels import InputMaker
+from vsal.video.probe import display_aspect, probe
+from vsal.video.segments import WHOLE
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -38,19 +45,58 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that models are shown at any size, by the same code as in `prepare`.
+
+    Attributes:
+        frame: as decoded.
+        rotation_deg: how far it must be turned clockwise to be upright.
+        sample_aspect: width over height of a pixel.
+    """
+
+    frame: VideoFrame
+    rotation_deg: int = 0
+    sample_aspect: Fraction = Fraction(1)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright picture, in its own pixels."""
+        size = (self.frame.width, self.frame.height)
+        return size[::-1] if self.rotation_deg in (90, 270) else size
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the upright picture as it is shown."""
+        return display_aspect(self.frame.width, self.frame.height, self.sample_aspect, self.rotation_deg)
+
+    def rgb(self, size: tuple[int, int] | None = None) -> Bytes:
+        """uint8 [h, w, 3], upright, at (width, height), or in its own pixels."""
+        return self._maker(size or self.size).rgb(self.frame)
+
+    def change(self, before: Picture, size: tuple[int, int]) -> Bytes:
+        """Absolute change of luma against another picture, uint8 [h, w] at (width, height); 0 if their sizes differ."""
+        if self.size != before.size:
+            return np.zeros(size[::-1], np.uint8)
+        return self._maker(size).change(self.frame, before.frame)
+
+    def _maker(self, size: tuple[int, int]) -> InputMaker:
+        return InputMaker(self.frame, size, self.rotation_deg)
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One frame of an item; picture and truth are read when asked for.
 
     Attributes:
         index: of the frame in its item.
         shot: of the frame in its item, where the data set knows the shots; else 0.
-        picture: gives uint8 [h, w, 3] RGB.
+        picture: gives what models are shown.
         truth: gives what is true of it; None where the data set is silent about this frame.
     """
 
     index: int
     shot: int
-    picture: Callable[[], Bytes]
+    picture: Callable[[], Picture]
     truth: Callable[[], Truth | None]
 
 
@@ -69,7 +115,12 @@ class Item:
     frames: Callable[[], Iterator[Frame]] = field(repr=False)
 
 
-Gaze = tuple[str, list[Item]]  # "gaze" and its items: what a reader of a gaze set gives
+class Reading(NamedTuple):
+    """What a reader finds in a data set: the kind of truth ("mask" or "gaze"), the items, and which part they are."""
+
+    truth: str
+    items: list[Item]
+    part: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +131,28 @@ class Dataset:
         name: KIND:PATH as it was named.
         truth: "mask" or "gaze".
         items: in order of their names.
+        part: which part of the set they are, in words: whether models may have been trained on it.
     """
 
     name: str
     truth: str
     items: list[Item]
+    part: str = "all"
 
 
-def still(name: str, picture: Callable[[], Bytes], truth: Callable[[], Truth]) -> Item:
+def still(name: str, picture: Callable[[], Picture], truth: Callable[[], Truth]) -> Item:
     """A photograph as an item."""
     return Item(name, None, lambda: iter([Frame(0, 0, picture, truth)]))
 
 
-def read_rgb(path: Path) -> Bytes:
-    """A picture file as uint8 [h, w, 3] RGB."""
-    return np.asarray(
-        cv2.cvtColor(_decoded(path.read_bytes(), str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8
-    )
+def picture_of(rgb: Bytes) -> Picture:
+    """uint8 [h, w, 3] RGB as a picture."""
+    return Picture(VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"))
+
+
+def read_picture(path: Path) -> Picture:
+    """A picture file."""
+    return decoded_picture(path.read_bytes(), str(path))
 
 
 def read_grey(path: Path) -> Bytes:
@@ -104,9 +160,9 @@ def read_grey(path: Path) -> Bytes:
     return _decoded(path.read_bytes(), str(path), cv2.IMREAD_GRAYSCALE)
 
 
-def rgb_of(data: bytes, name: str) -> Bytes:
-    """An encoded picture as uint8 [h, w, 3] RGB."""
-    return np.asarray(cv2.cvtColor(_decoded(data, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+def decoded_picture(data: bytes, name: str) -> Picture:
+    """An encoded picture."""
+    return picture_of(np.asarray(cv2.cvtColor(_decoded(data, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8))
 
 
 def grey_of(data: bytes, name: str) -> Bytes:
@@ -128,12 +184,26 @@ def fixations_of(picture: Bytes) -> Floats:
     return np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1).astype(np.float32)
 
 
-def video_frames(path: Path, layout: str = "rgb24") -> Iterator[Callable[[], Bytes]]:
-    """The pictures of a video file in display order, each converted when asked for.
+def video_pictures(path: Path) -> Iterator[Callable[[], Picture]]:
+    """The pictures of a video file in display order, decoded as `prepare` decodes them.
+
+    Raises:
+        DatasetBroken: the file is no video.
+    """
+    try:
+        info = probe(str(path))
+        for _, frame in SegmentReader(info, WHOLE).frames():
+            yield partial(Picture, frame, info.rotation_deg, info.sample_aspect_ratio)
+    except TitleFailed as error:
+        raise DatasetBroken(f"{path} is no video that FFmpeg reads: {error}") from error
+
+
+def video_planes(path: Path, layout: str) -> Iterator[Callable[[], Bytes]]:
+    """The frames of a video whose values are data and no picture, each converted when asked for.
 
     Args:
         path: a local file.
-        layout: FFmpeg's name of the pixels wanted: rgb24 gives uint8 [h, w, 3], gray [h, w], gray16le uint16 [h, w].
+        layout: FFmpeg's name of the pixels wanted: gray gives uint8 [h, w], gray16le uint16 [h, w].
 
     Raises:
         DatasetBroken: the file is no video.

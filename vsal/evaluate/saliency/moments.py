@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vsal.evaluate.saliency.items import Bytes, Floats, Frame, Item, Truth
-from vsal.roi.grid import block_means
+from vsal.roi.grid import MACROBLOCK, block_means
 from vsal.saliency import ModelInput
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
 
 JUDGED_SIDE = 256  # longest side at which maps are held against gaze: finer than any model's mask
 FIXATION_BLUR = 0.03  # of the longer side: about a degree of sight, where a set has fixations without a density
-STILL_SIZE = (1536, 1152)  # photographs are judged on the blocks of a picture of this size: 96x72 of them
+STILL_BLOCKS = 96 * 72  # of a photograph, as many as of a picture of 1536x1152: too small ones would have few
 MOTION_SIZE = (160, 90)
 
 Key = tuple[int, int]  # (shot, span): the frames that share a map
@@ -63,6 +63,12 @@ class Moments:
     fixations: npt.NDArray[np.int32] | None
 
 
+def still_size(aspect: float) -> tuple[int, int]:
+    """(width, height) of the picture on whose blocks a photograph of that aspect is judged."""
+    rows = max(1, round((STILL_BLOCKS / aspect) ** 0.5))
+    return max(1, round(rows * aspect)) * MACROBLOCK, rows * MACROBLOCK
+
+
 def on_clock(index: int, fps: float, rate_hz: float) -> bool:
     """Whether a frame is the nearest to a point of a clock, as `SampleClock` picks them; of two the earlier."""
     step = fps / rate_hz  # frames from point to point
@@ -86,25 +92,25 @@ def read_moments(
     motions: list[list[Bytes]] = [[] for _ in inputs]
     sample_keys, sample_motion, judged_keys = [], [], []
     truths: list[tuple[Floats, npt.NDArray[np.int32]] | Floats] = []
-    size = STILL_SIZE
+    size, aspect = still_size(16 / 9), 16 / 9  # of the first sample from there on, and an item begins with one
     before: Frame | None = None
     for frame in item.frames():
         key = _key(frame, item.fps, settings)
         if item.fps is None or on_clock(frame.index, item.fps, settings.sample_rate):
             picture = frame.picture()
-            if item.fps is not None:
-                size = (picture.shape[1], picture.shape[0])
+            aspect = picture.aspect
+            size = picture.size if item.fps is not None else still_size(aspect)
             last = picture if before is None else before.picture()
             sample_keys.append(key)
-            sample_motion.append(float(_change(picture, last, MOTION_SIZE).mean()))
+            sample_motion.append(float(picture.change(last, MOTION_SIZE).mean()))
             for wants, shown, moved in zip(inputs, pictures, motions, strict=True):
-                at = wants.size_for(picture.shape[1] / picture.shape[0])
-                shown.append(np.asarray(cv2.resize(picture, at, interpolation=cv2.INTER_AREA), np.uint8))
+                at = wants.size_for(aspect)
+                shown.append(picture.rgb(at))
                 if wants.motion:
-                    moved.append(_change(picture, last, at))
+                    moved.append(picture.change(last, at))
         if item.fps is None or on_clock(frame.index, item.fps, judge_rate_hz):
             known = frame.truth()
-            judged = None if known is None else _mask_grid(known, size) if truth == "mask" else _gaze(known)
+            judged = None if known is None else _mask_grid(known, size) if truth == "mask" else _gaze(known, aspect)
             if judged is not None:
                 judged_keys.append(key)
                 truths.append(judged)
@@ -140,7 +146,7 @@ def mean_truth(item: Item, truth: str, judge_rate_hz: float) -> Floats | None:
         if truth == "mask":
             picture = None if known.mask is None else known.mask.astype(np.float32) / np.float32(255)
         else:
-            pair = _gaze(known)
+            pair = _gaze(known, 1.0 if known.density is not None else frame.picture().aspect)
             picture = None if pair is None else pair[0] / np.float32(max(float(pair[0].max()), 1e-12))
         if picture is not None:
             total += cv2.resize(picture, (128, 72), interpolation=cv2.INTER_AREA)
@@ -158,25 +164,18 @@ def _key(frame: Frame, fps: float | None, settings: PrepareSettings) -> Key:
     return frame.shot, clock.span_of(frame.index, settings.samples_per_span)
 
 
-def _change(picture: Bytes, before: Bytes, size: tuple[int, int]) -> Bytes:
-    """Absolute luma change at a size."""
-    if picture.shape != before.shape:
-        return np.zeros(size[::-1], np.uint8)
-    small = [
-        cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for p in (picture, before)
-    ]
-    return np.asarray(cv2.absdiff(small[0], small[1]), np.uint8)
-
-
 def _mask_grid(truth: Truth, size: tuple[int, int]) -> Floats | None:
     if truth.mask is None:
         return None
     return block_means(truth.mask.astype(np.float32) / np.float32(255), *size)
 
 
-def _gaze(truth: Truth) -> tuple[Floats, npt.NDArray[np.int32]] | None:
+def _gaze(truth: Truth, aspect: float) -> tuple[Floats, npt.NDArray[np.int32]] | None:
     """Density and number of fixations at the size of judging; None where nobody looked."""
-    height, width = truth.density.shape if truth.density is not None else (JUDGED_SIDE * 9 // 16, JUDGED_SIDE)
+    if truth.density is not None:
+        height, width = truth.density.shape
+    else:
+        width, height = round(JUDGED_SIDE * min(1, aspect)), round(JUDGED_SIDE / max(1, aspect))
     shrink = min(1.0, JUDGED_SIDE / max(width, height))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     counts = np.zeros(size[::-1], np.int32)

@@ -18,13 +18,14 @@ from vsal.evaluate.saliency.items import Dataset, Floats, Item
 from vsal.evaluate.saliency.moments import Key, Moments, Seen, mean_truth, read_moments
 from vsal.roi.grid import block_means
 from vsal.saliency import Masks, SaliencySession
+from vsal.saliency.prior import FIXED_PRIOR
 from vsal.settings import PrepareSettings
 from vsal.temporal import Fold, make_aggregator
 
-CENTRE_SIGMA = 0.2  # of the centre prior, in shares of width and height: at 0.5 it covers 17 % of the picture
 UNSEEN = 128 / 255  # a map of no sample, as prepare writes it
 
 OnItem = Callable[[int, int], None]
+_PRIOR = FIXED_PRIOR.density(72, 128) / FIXED_PRIOR.density(72, 128).max()  # in 0..1, as masks are
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Row:
     """A line of the table.
 
     Attributes:
-        model: its name; of a baseline "centre prior" or "shuffled".
+        model: its name; of a baseline "fixed prior" or "shuffled".
         aggregator: None for baselines and for photographs, of which each is one sample.
         figures: by name; the mean over items of the mean over their frames. None where there is nothing to measure.
     """
@@ -47,6 +48,7 @@ class Evaluation:
     """A table over a data set."""
 
     dataset: str
+    part: str  # of the set, in words
     truth: str
     items: int
     frames: int  # judged
@@ -60,6 +62,7 @@ class Evaluation:
         rows = [{"model": row.model, "aggregator": row.aggregator, **row.figures} for row in self.rows]
         return {
             "dataset": self.dataset,
+            "part": self.part,
             "truth": self.truth,
             "items": self.items,
             "frames_judged": self.frames,
@@ -79,7 +82,7 @@ def evaluate(
     limit: int | None = None,
     on_item: OnItem | None = None,
 ) -> Evaluation:
-    """The table of models x aggregators over a data set, with a centre prior and a shuffled baseline.
+    """The table of models x aggregators over a data set, with the fixed prior and a shuffled baseline.
 
     Maps are made as `prepare` makes them: samples on the clock, one map a span, the aggregator and models with a memory
     restarted at each shot that the data set knows. Every judged frame is held against the map that is in force at it.
@@ -99,7 +102,7 @@ def evaluate(
     columns = ["iou", "cc"] if dataset.truth == "mask" else ["cc", "nss", "auc_judd", "sim", "kl"]
     columns += ["flicker"] if clips else []
     figures: dict[tuple[str, str | None], list[dict[str, float]]] = defaultdict(list)
-    result = Evaluation(dataset.name, dataset.truth, len(items), 0, columns)
+    result = Evaluation(dataset.name, dataset.part, dataset.truth, len(items), 0, columns)
     if clips:
         result.left_out = [(n, "learned") for n, s in models if "learned" in aggregators and not s.input.gives_gate]
     for number, item in enumerate(items):
@@ -112,7 +115,7 @@ def evaluate(
         other = items[(number + 1) % len(items)]
         shuffled = mean_truth(other, dataset.truth, judge_rate_hz) if other is not item else None
         scored = dict(_scores(moments, models, aggregators if item.fps is not None else [None], settings))
-        scored["centre prior", None] = _judge(moments, lambda key: _CENTRE)
+        scored["fixed prior", None] = _judge(moments, lambda key: _PRIOR)
         if shuffled is not None:
             scored["shuffled", None] = _judge(moments, lambda key, other=shuffled: other)  # type: ignore[misc]
         for name, values in scored.items():
@@ -124,7 +127,7 @@ def evaluate(
     for (model, aggregator), several in figures.items():
         mean = {c: _known(_mean([values.get(c, math.nan) for values in several])) for c in columns}
         result.rows.append(Row(model, aggregator, mean))
-    result.rows.sort(key=lambda row: row.model in ("centre prior", "shuffled"))
+    result.rows.sort(key=lambda row: row.model in ("fixed prior", "shuffled"))
     return result
 
 
@@ -228,15 +231,6 @@ def _flicker(moments: Moments, blocks: dict[Key, Floats]) -> float:
         truth = np.stack([np.broadcast_to(moments.grids[first[key]], grids.shape[1:]) for key in keys])
         changes += metrics.flicker(grids, truth).tolist()
     return _mean(changes)
-
-
-def _centre_prior() -> Floats:
-    y, x = (np.arange(72) + 0.5) / 72 - 0.5, (np.arange(128) + 0.5) / 128 - 0.5
-    bell: Floats = np.exp(-(y[:, None] ** 2 + x[None] ** 2) / (2 * CENTRE_SIGMA**2)).astype(np.float32)
-    return bell
-
-
-_CENTRE = _centre_prior()
 
 
 def _spread(items: list[Item], limit: int | None) -> list[Item]:

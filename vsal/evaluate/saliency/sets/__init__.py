@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vsal.errors import SettingsError
-from vsal.evaluate.saliency.items import Dataset, DatasetBroken, Item
+from vsal.evaluate.saliency.items import Dataset, DatasetBroken, Item, Reading
 from vsal.evaluate.saliency.sets.avimos import avimos
 from vsal.evaluate.saliency.sets.davis import davis
 from vsal.evaluate.saliency.sets.dhf1k import dhf1k
@@ -49,14 +49,14 @@ def open_training_part(name: str) -> Dataset:
     return _dataset(name, *TRAINING[kind](path, train=True))
 
 
-def _dataset(name: str, truth: str, items: list[Item]) -> Dataset:
+def _dataset(name: str, truth: str, items: list[Item], part: str) -> Dataset:
     kind, _, path = name.partition(":")
     if not items:
         raise DatasetBroken(f"{path} holds nothing in the layout of {kind}: see the data sets in docs/models.md")
-    return Dataset(name, truth, sorted(items, key=lambda item: item.name))
+    return Dataset(name, truth, sorted(items, key=lambda item: item.name), part)
 
 
-KINDS: dict[str, Callable[[str], tuple[str, list[Item]]]] = {
+KINDS: dict[str, Callable[[str], Reading]] = {
     "masks": masks,
     "parquet": parquet,
     "davis": davis,
@@ -68,7 +68,7 @@ KINDS: dict[str, Callable[[str], tuple[str, list[Item]]]] = {
     "avimos": avimos,
 }
 # LEDOV's folders do not say what is for training.
-TRAINING: dict[str, Callable[..., tuple[str, list[Item]]]] = {
+TRAINING: dict[str, Callable[..., Reading]] = {
     "dhf1k": dhf1k,
     "hollywood2": hollywood2,
     "ucf-sports": ucf_sports,

@@ -13,11 +13,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vsal.evaluate.saliency.items import DatasetBroken, Frame, Gaze, Item, Truth, folder_of, video_fps, video_frames
+from vsal.evaluate.saliency.items import (
+    DatasetBroken,
+    Frame,
+    Item,
+    Reading,
+    Truth,
+    folder_of,
+    video_fps,
+    video_pictures,
+    video_planes,
+)
 
 
-def avimos(path: str, train: bool = False) -> Gaze:
-    """AViMoS (Moskalenko et al., ECCV Workshops 2024): its test videos if their truth is there, else all with truth."""
+def avimos(path: str, train: bool = False) -> Reading:
+    """AViMoS (Moskalenko et al., ECCV Workshops 2024): its test videos."""
     root = folder_of(path)
     truths = {file.parent.name: file for file in sorted(root.rglob("fixations.json"))}
     split = root / "TrainTestSplit.json"
@@ -27,7 +37,9 @@ def avimos(path: str, train: bool = False) -> Gaze:
         parts = json.loads(split.read_text(encoding="utf-8"))
         test = {Path(name).stem for part, names in parts.items() if "test" in part.lower() for name in names}
         judged = {name: file for name, file in truths.items() if name in test}
-        truths = {n: file for n, file in truths.items() if n not in judged} if train else judged or truths
+        if truths and not judged and not train:
+            raise DatasetBroken(f"{root} has the truth of no test video: what models learn from does not judge them")
+        truths = {n: file for n, file in truths.items() if n not in judged} if train else judged
     films: dict[bool, dict[str, Path]] = {False: {}, True: {}}
     for file in sorted(root.rglob("*.mp4")):
         is_truth = any(part.lower().startswith("saliency") for part in file.relative_to(root).parts[:-1])
@@ -38,14 +50,15 @@ def avimos(path: str, train: bool = False) -> Gaze:
             raise DatasetBroken(f"{name} of {fixations} has no video or no saliency video below {root}")
         video, density = films[False][name], films[True][name]
         items.append(Item(name, video_fps(video), partial(_avimos_frames, video, density, fixations)))
-    return "gaze", items
+    named = "training" if train else "test" if split.is_file() else "all: there is no TrainTestSplit.json"
+    return Reading("gaze", items, named)
 
 
 def _avimos_frames(video: Path, density: Path, fixations: Path) -> Iterator[Frame]:
     """AViMoS has, for each frame, fixations as [row, column] of a pixel, and a frame of a 10-bit saliency video."""
     points = json.loads(fixations.read_text(encoding="utf-8"))
     for index, (picture, grey, pixels) in enumerate(
-        zip_longest(video_frames(video), video_frames(density, "gray16le"), points)
+        zip_longest(video_pictures(video), video_planes(density, "gray16le"), points)
     ):
         if picture is None:
             return

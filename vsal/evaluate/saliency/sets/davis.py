@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from vsal.evaluate.saliency.items import DatasetBroken, Frame, Item, Truth, folder_of, video_fps, video_frames
+from vsal.evaluate.saliency.items import (
+    DatasetBroken,
+    Frame,
+    Item,
+    Reading,
+    Truth,
+    folder_of,
+    video_fps,
+    video_pictures,
+    video_planes,
+)
 
 
-def davis(path: str) -> tuple[str, list[Item]]:
+def davis(path: str) -> Reading:
     """Clips as NAME.mp4 with their masks as NAME_mask.mkv, frame by frame."""
     items = []
     for mask in sorted(folder_of(path).glob("*_mask.mkv")):
@@ -17,9 +27,9 @@ def davis(path: str) -> tuple[str, list[Item]]:
         if not clip.is_file():
             raise DatasetBroken(f"{mask} has no {clip.name} beside it")
         items.append(Item(clip.stem, video_fps(clip), partial(_clip_with_masks, clip, mask)))
-    return "mask", items
+    return Reading("mask", items, "all")
 
 
 def _clip_with_masks(clip: Path, mask: Path) -> Iterator[Frame]:
-    for index, (picture, cover) in enumerate(zip(video_frames(clip), video_frames(mask, "gray"), strict=False)):
+    for index, (picture, cover) in enumerate(zip(video_pictures(clip), video_planes(mask, "gray"), strict=False)):
         yield Frame(index, 0, picture, lambda cover=cover: Truth(mask=cover()))  # type: ignore[misc]

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from vsal.evaluate.saliency.items import (
-    Bytes,
     DatasetBroken,
     Frame,
-    Gaze,
     Item,
+    Picture,
+    Reading,
     Truth,
     fixations_of,
     folder_of,
     read_grey,
-    read_rgb,
-    video_frames,
+    read_picture,
+    video_pictures,
 )
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
@@ -31,17 +31,23 @@ VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm"}
 FILM_FPS = 24.0  # of Hollywood-2 and UCF Sports, given out as frames, as UNISAL states it
 
 
-def films(path: str, train: bool) -> Gaze:
+def films(path: str, train: bool) -> Reading:
     """The testing part of a set of shots given out as frames, one folder a shot; with `train` the training part."""
-    return "gaze", [folder_item(folder, None, FILM_FPS) for folder in _part(path, train)]
+    folders, part = _part(path, train)
+    return Reading("gaze", [folder_item(folder, None, FILM_FPS) for folder in folders], part)
 
 
-def _part(path: str, train: bool) -> list[Path]:
+def _part(path: str, train: bool) -> tuple[list[Path], str]:
     root = folder_of(path)
-    part = root / ("training" if train else "testing")
-    if train and not part.is_dir():
+    name = "training" if train else "testing"
+    part, other = root / name, root / ("testing" if train else "training")
+    if part.is_dir():
+        return with_truth(part), name
+    if train:
         raise DatasetBroken(f"{root} has no folder `training`: what is not said to be for training is not trained on")
-    return with_truth(part if part.is_dir() else root)
+    if other.is_dir() or root.name == other.name:
+        raise DatasetBroken(f"{root} has no folder `testing`: what is given out to learn from does not judge")
+    return with_truth(root), "a folder that is neither `training` nor `testing`"
 
 
 def with_truth(root: Path) -> list[Path]:
@@ -71,11 +77,11 @@ def _folder_frames(folder: Path, video: Path | None) -> Iterator[Frame]:
     densities = pictures_of(folder / "maps")
     fixations = pictures_of(folder / "fixation") or pictures_of(folder / "fixations")
     images = pictures_of(folder / "images") or pictures_of(folder / "frames")
-    pictures: Iterator[Callable[[], Bytes]]
+    pictures: Iterator[Callable[[], Picture]]
     if images:
-        pictures = (partial(read_rgb, image) for image in images)
+        pictures = (partial(read_picture, image) for image in images)
     elif video is not None:
-        pictures = video_frames(video)
+        pictures = video_pictures(video)
     else:
         raise DatasetBroken(f"{folder} has neither a folder `images` nor a video that belongs to it")
     if fixations and len(fixations) != len(densities):

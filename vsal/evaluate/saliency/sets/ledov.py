@@ -14,18 +14,18 @@ import numpy.typing as npt
 from vsal.evaluate.saliency.items import (
     DatasetBroken,
     Frame,
-    Gaze,
     Item,
+    Reading,
     Truth,
     folder_of,
     read_grey,
     video_fps,
-    video_frames,
+    video_pictures,
 )
 from vsal.evaluate.saliency.sets.folders import VIDEOS, number_of, pictures_of
 
 
-def ledov(path: str) -> Gaze:
+def ledov(path: str) -> Reading:
     """LEDOV (Jiang et al., ECCV 2018): videos with lists of fixations in MATLAB files, which take SciPy to read."""
     items = []
     for data in sorted(folder_of(path).glob("*/Data.mat")):
@@ -33,7 +33,7 @@ def ledov(path: str) -> Gaze:
         if video is None:
             raise DatasetBroken(f"{data.parent} has no video beside Data.mat")
         items.append(Item(data.parent.name, video_fps(video), partial(_ledov_frames, data, video)))
-    return "gaze", items
+    return Reading("gaze", items, "all: its folders do not say what is for training")
 
 
 def _ledov_frames(data: Path, video: Path) -> Iterator[Frame]:
@@ -49,7 +49,7 @@ def _ledov_frames(data: Path, video: Path) -> Iterator[Frame]:
     inside = (rows[:, 3] > 0) & (rows[:, 3] < width) & (rows[:, 4] > 0) & (rows[:, 4] < height)
     rows = rows[inside]
     maps = {number_of(file): file for file in pictures_of(data.parent / "maps")}  # numbered from 1
-    for index, picture in enumerate(video_frames(video)):
+    for index, picture in enumerate(video_pictures(video)):
         start, end = index * frame_ms, (index + 1) * frame_ms
         now = rows[(rows[:, 1] < end) & (rows[:, 1] + rows[:, 2] > start)]
         points = (now[:, 3:5] / (width, height)).astype(np.float32)

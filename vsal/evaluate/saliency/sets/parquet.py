@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from vsal.evaluate.saliency.items import DatasetBroken, Item, Truth, grey_of, rgb_of, still
+from vsal.evaluate.saliency.items import DatasetBroken, Reading, Truth, decoded_picture, grey_of, still
+
+GAZE_HOLD_OUT = 4  # one picture in so many of a gaze set is never trained on
 
 
-def parquet(path: str) -> tuple[str, list[Item]]:
+def parquet(path: str) -> Reading:
     """Photographs in Parquet files with the columns name, image_webp, and mask_png or fixation_x and fixation_y.
 
     PATH is a file, a pattern, or a folder; of a folder that has val-*.parquet only these are taken, never what models
-    were trained on.
+    were trained on. Of pictures with fixations only the quarter that no model is trained on is taken (`gaze_held_out`).
     """
     if Path(path).is_dir():
         files = sorted(Path(path).glob("val-*.parquet")) or sorted(Path(path).glob("*.parquet"))
@@ -31,9 +34,19 @@ def parquet(path: str) -> tuple[str, list[Item]]:
     if not set(wanted) <= columns:
         raise DatasetBroken(f"{files[0]} has the columns {', '.join(sorted(columns))}; needed are {', '.join(wanted)}")
     rows = [row for file in files for row in pq.read_table(file, columns=wanted).to_pylist()]
-    return truth, [
-        still(row["name"], partial(rgb_of, row["image_webp"], row["name"]), partial(_row, row)) for row in rows
+    part = ", ".join(file.name for file in files)
+    if truth == "gaze":
+        of, rows = len(rows), [row for row in rows if gaze_held_out(row["name"])]
+        part = f"{len(rows)} of {of} pictures, the quarter by name that no model is trained on"
+    items = [
+        still(row["name"], partial(decoded_picture, row["image_webp"], row["name"]), partial(_row, row)) for row in rows
     ]
+    return Reading(truth, items, part)
+
+
+def gaze_held_out(name: str) -> bool:
+    """Whether a picture of a gaze set is kept for judging: a fixed quarter, by its name alone."""
+    return zlib.crc32(name.encode()) % GAZE_HOLD_OUT == 0
 
 
 def _row(row: dict[str, Any]) -> Truth:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from vsal.evaluate.saliency.items import Item, Truth, folder_of, read_grey, read_rgb, still
+from vsal.evaluate.saliency.items import Reading, Truth, folder_of, read_grey, read_picture, still
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 MASK_WORDS = ("mask", "gt", "ground")  # of the folder of masks: DUTS-TE-Mask, ground_truth_mask, GT
 
 
-def masks(path: str) -> tuple[str, list[Item]]:
+def masks(path: str) -> Reading:
     """Photographs and masks in two folders below PATH, as DUTS and ECSSD have them: files of the same stem belong."""
     found: dict[bool, dict[str, Path]] = {False: {}, True: {}}
     for file in sorted(folder_of(path).rglob("*")):
@@ -20,8 +20,8 @@ def masks(path: str) -> tuple[str, list[Item]]:
             found[is_mask].setdefault(file.stem, file)
     items = []
     for stem in sorted(found[False].keys() & found[True].keys()):
-        items.append(still(stem, partial(read_rgb, found[False][stem]), partial(_mask_file, found[True][stem])))
-    return "mask", items
+        items.append(still(stem, partial(read_picture, found[False][stem]), partial(_mask_file, found[True][stem])))
+    return Reading("mask", items, "all")
 
 
 def _mask_file(path: Path) -> Truth:
