@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,83 +18,79 @@ if TYPE_CHECKING:
     from vsal.evaluate.saliency.protocol import GazeTable
 
 AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
-FIGURES = {
-    "nss": "NSS",
-    "cc": "CC",
-    "sim": "SIM",
-    "kl": "KL",
-    "auc_judd": "AUC-J",
-    "auc_shuffled": "sAUC",
-    "gain_bits": "bits",
-    "qp_gain": "QP gain",
-    "rate": "rate",
-    "rate_even": "0.1+0.9",
-}
 
 
-def gaze(
-    screen: Screen,
-    settings: PrepareSettings,
-    run: RunSettings,
-    dataset: str,
-    models: Sequence[str],
-    aggregators: Sequence[str],
-    judge_rate: float,
-    limit: int | None,
-    teacher: Path | None,
-    keep: bool,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `vsal evaluate saliency` was asked for, as its options say it."""
+
+    dataset: str
+    models: Sequence[str]
+    aggregators: Sequence[str]
+    judge_rate: float
+    limit: int | None
+    teacher: Path | None
+    keep: bool
+    markdown: bool
+
+
+def gaze(screen: Screen, settings: PrepareSettings, run: RunSettings, asked: Asked) -> None:
     """Judge models beside the controls, and show the tables or print the document."""
+    from rich.text import Text
+
     from vsal.evaluate.saliency.arms import BLEND, PRIOR
     from vsal.evaluate.saliency.kept import Kept, default_folder
+    from vsal.evaluate.saliency.markdown import markdown_of
     from vsal.evaluate.saliency.protocol import document_of, judge_gaze
     from vsal.evaluate.saliency.sets.gaze import open_gaze_clips
     from vsal.evaluate.saliency.status_quo import TEACHER_FILE, status_quo
 
-    unknown = sorted(set(aggregators) - set(AGGREGATORS))
+    unknown = sorted(set(asked.aggregators) - set(AGGREGATORS))
     if unknown:
         raise SettingsError(f"--aggregator is one of {', '.join(AGGREGATORS)}, not {', '.join(unknown)}")
-    folder = dataset.partition(":")[2]
+    folder = asked.dataset.partition(":")[2]
     clips = open_gaze_clips(folder)
-    if limit is not None and limit < len(clips):
-        clips = [clips[(2 * i + 1) * len(clips) // (2 * limit)] for i in range(limit)]
+    if asked.limit is not None and asked.limit < len(clips):
+        clips = [clips[(2 * i + 1) * len(clips) // (2 * asked.limit)] for i in range(asked.limit)]
     beside = Path(folder).resolve().parent / TEACHER_FILE
-    if teacher is None and not beside.is_file():
+    if asked.teacher is None and not beside.is_file():
         screen.note(f"The untrained blend is left out: there is no {beside} (--gaze-teacher FILE)")
-    arms = status_quo(teacher or (beside if beside.is_file() else None))
-    own = _arms(models, aggregators, settings, run)
-    arms += [arm for arm in own if (arm.identity, arm.aggregator) not in {(a.identity, a.aggregator) for a in arms}]
+    arms = status_quo(asked.teacher or (beside if beside.is_file() else None))
+    controls = {(arm.identity, arm.aggregator) for arm in arms}
+    arms += [arm for arm in _arms(asked, settings, run) if (arm.identity, arm.aggregator) not in controls]
     with screen.log.status("reading") as status:
         table = judge_gaze(
-            dataset,
+            asked.dataset,
             clips,
             arms,
             settings,
-            Kept(default_folder() if keep else None),
-            judge_rate_hz=judge_rate,
+            Kept(default_folder() if asked.keep else None),
+            judge_rate_hz=asked.judge_rate,
             on_clip=lambda done, total: status.update(f"{done} of {total} clips"),
         )
     document = document_of(table, (PRIOR, BLEND))
     document["models"] = {arm.model: arm.identity for arm in arms}
-    document["settings"] = {**settings.shaping(), "judge_rate": judge_rate}
+    document["settings"] = {**settings.shaping(), "judge_rate": asked.judge_rate}
     screen.document(document)
-    if not screen.as_json:
+    if asked.markdown:
+        screen.show(Text(markdown_of(document)), _caption(table, document))
+    else:
         screen.show(_means(document), _caption(table, document))
         screen.show(_clips(table), "NSS of each clip, and in brackets its share of the observers'")
 
 
-def _arms(models: Sequence[str], aggregators: Sequence[str], settings: PrepareSettings, run: RunSettings) -> list[Arm]:
+def _arms(asked: Asked, settings: PrepareSettings, run: RunSettings) -> list[Arm]:
     from vsal.evaluate.saliency.status_quo import model_arm, own_aggregator
     from vsal.saliency import SaliencySession, load_model
 
     arms = []
-    for name in dict.fromkeys(models):
+    for name in dict.fromkeys(asked.models):
         model = load_model(name, accept_licence=run.accept_licence)
         session = SaliencySession(model.data)
-        for aggregator in dict.fromkeys(aggregators or [own_aggregator(session, settings.aggregator)]):
+        for aggregator in dict.fromkeys(asked.aggregators or [own_aggregator(session, settings.aggregator)]):
             if aggregator != "learned" or session.input.gives_gate:
                 arms.append(model_arm(model, aggregator))
-    if models and not arms:
+    if asked.models and not arms:
         raise SettingsError("--aggregator learned needs the gate that models of kind video give: use another")
     return arms
 
@@ -103,17 +100,17 @@ def _means(document: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from vsal.evaluate.saliency.markdown import COLUMNS, ahead, figure
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("map", *FIGURES.values(), "of obs.", "NSS 95 %", "ahead of prior", "of blend", "below prior in"):
+    for column in ("map", *COLUMNS.values(), "NSS 95 %", "ahead of prior", "of blend", "below prior in"):
         table.add_column(column, justify="left" if column in ("map", "below prior in") else "right")
     for row in document["rows"]:
-        ahead = row["ahead_of"]
         table.add_row(
             escape(" ".join(filter(None, (row["model"], row["aggregator"])))),
-            *(_shown(name, row[name]) for name in FIGURES),
-            f"{row['nss_share_of_observers']:.0%}",
+            *(figure(name, row[name]) for name in COLUMNS),
             f"{row['nss_low']:.2f}..{row['nss_high']:.2f}",
-            *(_ahead(ahead.get(other)) for other in ("fixed prior", "untrained blend")),
+            *(escape(ahead(row["ahead_of"].get(other))) for other in ("fixed prior", "untrained blend")),
             escape(", ".join(row["groups_below_prior"])),
         )
     return table
@@ -145,15 +142,3 @@ def _caption(table: GazeTable, document: dict[str, Any]) -> str:
         f"{document['prior']['source']}; odd observers score, even ones are the row `observers`; rate is foretold, not "
         "measured"
     )
-
-
-def _shown(figure: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:+.1%}" if figure.startswith("rate") else f"{value:.2f}" if figure == "kl" else f"{value:.3f}"
-
-
-def _ahead(difference: dict[str, float] | None) -> str:
-    if difference is None:
-        return ""
-    return f"{difference['nss']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}] p {difference['p']:.3f}"

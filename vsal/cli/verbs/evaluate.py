@@ -76,6 +76,7 @@ def saliency(
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="With gaze: keep scans, masks and scores in the user's cache.")
     ] = True,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With gaze: print the tables as Markdown.")] = False,
 ) -> None:
     """Hold models and aggregators against masks or gaze, beside the fixed prior and a shuffled baseline.
 
@@ -89,9 +90,10 @@ def saliency(
     from vsal.errors import SettingsError
 
     if dataset.startswith("gaze:"):
-        from vsal.cli.gaze_tables import gaze
+        from vsal.cli.gaze_tables import Asked, gaze
 
-        gaze(screen, settings, run, dataset, model or [], aggregator or [], judge_rate, limit, gaze_teacher, keep)
+        asked = Asked(dataset, model or [], aggregator or [], judge_rate, limit, gaze_teacher, keep, markdown)
+        gaze(screen, settings, run, asked)
         return
     from vsal.evaluate.saliency.sets import open_dataset
     from vsal.evaluate.saliency.table import evaluate

@@ -16,7 +16,16 @@ from vsal.evaluate.saliency.prepared import MASK_CODE, Scanned, Session, masks_o
 from vsal.roi.qp import QpMapping, qp_offsets
 from vsal.settings import PrepareSettings
 
-SCORE_CODE = (*MASK_CODE, "evaluate/saliency", "temporal.py", "roi", "manifest")
+SCORE_CODE = (
+    *MASK_CODE,
+    *(
+        f"evaluate/saliency/{name}.py"
+        for name in ("arms", "clip_scores", "foretold", "metrics", "observed", "prepared")
+    ),
+    "temporal.py",
+    "roi",
+    "manifest/schema.py",
+)
 PRIOR, OBSERVERS, ELSEWHERE, BLEND = "fixed prior", "observers", "another clip's looks", "untrained blend"
 
 Scores = dict[str, float]

@@ -29,7 +29,7 @@ from vsal.video.scan import Chunk, scan_segment
 from vsal.video.segments import WHOLE
 
 SCAN_CODE = ("video", "assembly/inputs.py")
-MASK_CODE = (*SCAN_CODE, "saliency", "assembly")
+MASK_CODE = (*SCAN_CODE, "saliency", "assembly", "evaluate/saliency/blend.py")
 
 
 class Session(Protocol):

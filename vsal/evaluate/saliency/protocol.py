@@ -181,7 +181,7 @@ def _judged(
     mapping = QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset)
     n, (width, height) = len(frames), size
     prior = np.broadcast_to(FIXED_PRIOR.density(height, width), (n, height, width))
-    other = np.broadcast_to(_another(clip, clips, size), (n, height, width))
+    other = np.broadcast_to(another_clips_looks(clip, clips, size), (n, height, width))
     return judged, {
         OBSERVERS: score_density(
             looks_at(clip.fixations, even, moments_s, size).density,
@@ -206,7 +206,7 @@ def _elsewhere(clip: GazeClip, clips: Sequence[GazeClip], size: tuple[int, int])
     return counts
 
 
-def _another(clip: GazeClip, clips: Sequence[GazeClip], size: tuple[int, int]) -> Floats:
+def another_clips_looks(clip: GazeClip, clips: Sequence[GazeClip], size: tuple[int, int]) -> Floats:
     """The density of all looks at the next clip of another group, at any time; nothing where there is no other."""
     at = [other.name for other in clips].index(clip.name)
     following = [*clips[at + 1 :], *clips[:at]]
