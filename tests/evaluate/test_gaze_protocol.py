@@ -16,6 +16,7 @@ from vsal.evaluate.saliency.arms import ELSEWHERE, OBSERVERS, PRIOR, Arm
 from vsal.evaluate.saliency.clip_scores import on_grid
 from vsal.evaluate.saliency.items import DatasetBroken
 from vsal.evaluate.saliency.kept import Kept
+from vsal.evaluate.saliency.markdown import markdown_of
 from vsal.evaluate.saliency.observed import Looks, judged_size, looks_at, observers
 from vsal.evaluate.saliency.prepared import masks_of, moments_of, rows_of, scan
 from vsal.evaluate.saliency.protocol import GazeTable, document_of, judge_gaze
@@ -235,11 +236,45 @@ def test_the_verb_prints_controls_and_the_first_models_with_every_table(
     assert document["prior"]["source"].startswith("1,366 stills")
     assert document["settings"]["sample_rate"] == 3
     assert (tmp_path / "set").is_dir()
+    code, out, err = vsal(*asked, "--markdown", "--no-keep", "--limit", "2")
+    assert code == 0, err
+    first, second, third = (block.splitlines() for block in out.split("\n\n")[:3])
+    assert first[0].startswith("| map | NSS | of observers' | CC | SIM | KL |")
+    assert second[0].endswith("| ahead of fixed prior | groups below the prior |")
+    assert len(first) == len(second) == 12
+    assert [line.split(" | ")[0] for line in third[2:]] == ["| Keiba", "| Vidyo3"]
+    assert all(line.count("|") == first[0].count("|") for line in first)
     code, _, err = vsal(*asked, "--gaze-teacher", tmp_path / "none.onnx")
     assert code == 2
     assert "there is no gaze teacher at" in err
     code, _, err = vsal(*asked, "--aggregator", "median")
     assert code == 2
+
+
+def test_a_clip_that_nobody_scores_is_left_out_of_the_means(tmp_path: Path) -> None:
+    sets.gaze_clips(tmp_path)
+    rows = pq.read_table(tmp_path / "fixations.parquet").to_pylist()
+    rows = [row for row in rows if row["clip"] != "Keiba" or row["observer"] % 2 == 0]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "fixations.parquet")
+    table = judged(tmp_path, [])
+    document = document_of(table)
+    assert document["by_clip"]["Keiba"]["rows"][PRIOR]["nss"] is None
+    prior = document["rows"][1]
+    assert prior["nss"] == pytest.approx(
+        np.mean([table.rows[1].by_clip[c]["nss"] for c in ("Vidyo1", "Vidyo3")]), abs=1e-4
+    )
+    assert prior["nss_low"] == prior["nss_high"] == pytest.approx(prior["nss"], abs=1e-4)  # one group is left
+    assert document["rows"][0]["ahead_of"][PRIOR]["p"] == 1.0
+    assert markdown_of(document).count("| Keiba | Keiba |  |  |") == 1
+
+
+def test_a_set_of_even_observers_alone_is_refused(vsal: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    sets.gaze_clips(tmp_path, ("a",))
+    rows = [row for row in pq.read_table(tmp_path / "fixations.parquet").to_pylist() if row["observer"] % 2 == 0]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "fixations.parquet")
+    code, _, err = vsal("evaluate", "saliency", "--dataset", f"gaze:{tmp_path}", "--no-keep")
+    assert code == 2
+    assert "the odd observers score" in err
 
 
 def test_nobody_looked_at_a_moment_is_no_moment() -> None:

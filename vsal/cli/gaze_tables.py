@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vsal.cli.screen import Screen
 from vsal.errors import SettingsError
@@ -32,6 +32,8 @@ class Asked:
     teacher: Path | None
     keep: bool
     markdown: bool
+    device: Literal["cpu", "gpu"]
+    threads: int
 
 
 def gaze(screen: Screen, settings: PrepareSettings, run: RunSettings, asked: Asked) -> None:
@@ -68,15 +70,17 @@ def gaze(screen: Screen, settings: PrepareSettings, run: RunSettings, asked: Ask
             judge_rate_hz=asked.judge_rate,
             on_clip=lambda done, total: status.update(f"{done} of {total} clips"),
         )
+    if not table.moments:
+        raise SettingsError(f"nobody with an odd number looks at any clip of {asked.dataset}: the odd observers score")
     document = document_of(table, (PRIOR, BLEND))
     document["models"] = {arm.model: arm.identity for arm in arms}
     document["settings"] = {**settings.shaping(), "judge_rate": asked.judge_rate}
     screen.document(document)
     if asked.markdown:
-        screen.show(Text(markdown_of(document)), _caption(table, document))
+        screen.show(Text(markdown_of(document) + "\n"), _caption(table, document))
     else:
         screen.show(_means(document), _caption(table, document))
-        screen.show(_clips(table), "NSS of each clip, and in brackets its share of the observers'")
+        screen.show(_clips(document), "NSS of each clip, and in brackets its share of the observers'")
 
 
 def _arms(asked: Asked, settings: PrepareSettings, run: RunSettings) -> list[Arm]:
@@ -86,10 +90,10 @@ def _arms(asked: Asked, settings: PrepareSettings, run: RunSettings) -> list[Arm
     arms = []
     for name in dict.fromkeys(asked.models):
         model = load_model(name, accept_licence=run.accept_licence)
-        session = SaliencySession(model.data)
+        session = SaliencySession(model.data, device=asked.device, threads=asked.threads)
         for aggregator in dict.fromkeys(asked.aggregators or [own_aggregator(session, settings.aggregator)]):
             if aggregator != "learned" or session.input.gives_gate:
-                arms.append(model_arm(model, aggregator))
+                arms.append(model_arm(model, aggregator, asked.device, asked.threads))
     if asked.models and not arms:
         raise SettingsError("--aggregator learned needs the gate that models of kind video give: use another")
     return arms
@@ -100,7 +104,7 @@ def _means(document: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from vsal.evaluate.saliency.markdown import COLUMNS, ahead, figure
+    from vsal.evaluate.saliency.markdown import COLUMNS, ahead, figure, interval_of
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("map", *COLUMNS.values(), "NSS 95 %", "ahead of prior", "of blend", "below prior in"):
@@ -109,29 +113,28 @@ def _means(document: dict[str, Any]) -> Table:
         table.add_row(
             escape(" ".join(filter(None, (row["model"], row["aggregator"])))),
             *(figure(name, row[name]) for name in COLUMNS),
-            f"{row['nss_low']:.2f}..{row['nss_high']:.2f}",
+            interval_of(row),
             *(escape(ahead(row["ahead_of"].get(other))) for other in ("fixed prior", "untrained blend")),
             escape(", ".join(row["groups_below_prior"])),
         )
     return table
 
 
-def _clips(table: GazeTable) -> Table:
+def _clips(document: dict[str, Any]) -> Table:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
+    from vsal.evaluate.saliency.markdown import of_observers
+
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("map")
-    for clip in table.groups:
+    for clip in document["by_clip"]:
         shown.add_column(escape(clip), justify="right")
-    seen = table.row("observers")
-    assert seen is not None
-    for row in table.rows:
-        cells = [
-            f"{row.by_clip[c]['nss']:.2f} ({row.by_clip[c]['nss'] / seen.by_clip[c]['nss']:.0%})" for c in table.groups
-        ]
-        shown.add_row(escape(row.name), *cells)
+    for row in document["rows"]:
+        name = " ".join(filter(None, (row["model"], row["aggregator"])))
+        found = [clip["rows"] for clip in document["by_clip"].values()]
+        shown.add_row(escape(name), *(of_observers(of[name]["nss"], of["observers"]["nss"]) for of in found))
     return shown
 
 

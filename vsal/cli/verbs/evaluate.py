@@ -92,7 +92,18 @@ def saliency(
     if dataset.startswith("gaze:"):
         from vsal.cli.gaze_tables import Asked, gaze
 
-        asked = Asked(dataset, model or [], aggregator or [], judge_rate, limit, gaze_teacher, keep, markdown)
+        asked = Asked(
+            dataset=dataset,
+            models=model or [],
+            aggregators=aggregator or [],
+            judge_rate=judge_rate,
+            limit=limit,
+            teacher=gaze_teacher,
+            keep=keep,
+            markdown=markdown,
+            device="gpu" if gpu else "cpu",
+            threads=threads,
+        )
         gaze(screen, settings, run, asked)
         return
     from vsal.evaluate.saliency.sets import open_dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 
@@ -25,6 +26,8 @@ def interval(values: Values, groups: Sequence[str]) -> tuple[float, float]:
     Returns:
         The bounds between which the middle 95 % of 10,000 draws lie, the same each time.
     """
+    if len(values) == 0:
+        return math.nan, math.nan
     sums, counts = _by_group(values, groups)
     drawn = np.random.default_rng(0).integers(0, len(sums), (DRAWS, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
@@ -42,6 +45,8 @@ def sign_flip(differences: Values, groups: Sequence[str]) -> float:
     Returns:
         Share of the flips of signs whose mean is at least as far from 0; exact up to 14 groups, else of 10,000 flips.
     """
+    if len(differences) == 0:
+        return math.nan
     sums, _ = _by_group(differences, groups)
     k = len(sums)
     if k <= EXACT_GROUPS:

@@ -30,9 +30,21 @@ def figure(name: str, value: float | None) -> str:
     return f"{value:.2f}"
 
 
+def of_observers(nss: float | None, most: float | None) -> str:
+    """NSS, and in brackets its share of the observers' where theirs is known."""
+    if nss is None:
+        return ""
+    return f"{nss:.2f} ({nss / most:.0%})" if most else f"{nss:.2f}"
+
+
+def interval_of(row: dict[str, Any]) -> str:
+    """The interval of a row's NSS."""
+    return "" if row["nss_low"] is None else f"{row['nss_low']:.2f}, {row['nss_high']:.2f}"
+
+
 def ahead(difference: dict[str, float] | None) -> str:
     """How far a row is ahead of another: mean, interval, p."""
-    if difference is None:
+    if difference is None or difference["nss"] is None:
         return ""
     return f"{difference['nss']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}], p {difference['p']:.3f}"
 
@@ -51,7 +63,7 @@ def markdown_of(document: dict[str, Any]) -> str:
     second = [
         [
             name,
-            f"{row['nss']:.2f} [{row['nss_low']:.2f}, {row['nss_high']:.2f}]",
+            f"{figure('nss', row['nss'])} [{interval_of(row)}]",
             *(ahead(row["ahead_of"].get(other)) for other in others),
             ", ".join(row["groups_below_prior"]) or "none",
         ]
@@ -62,8 +74,7 @@ def markdown_of(document: dict[str, Any]) -> str:
     for clip, found in clips.items():
         cells = []
         for name in names:
-            nss, most = found["rows"][name]["nss"], found["rows"]["observers"]["nss"]
-            cells.append(f"{nss:.2f} ({nss / most:.0%})")
+            cells.append(of_observers(found["rows"][name]["nss"], found["rows"]["observers"]["nss"]))
         third.append([clip, found["group"], *cells])
     return "\n\n".join(
         [

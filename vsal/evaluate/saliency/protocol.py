@@ -97,7 +97,7 @@ class GazeTable:
 
     def interval(self, row: Row, figure: str = "nss") -> tuple[float, float]:
         """95 % interval of that mean, groups drawn."""
-        return interval(row.of(figure), list(self.groups.values()))
+        return interval(*self._of_clips_judged(row.of(figure)))
 
     def share(self, row: Row) -> float:
         """NSS as a share of the observers'."""
@@ -107,13 +107,18 @@ class GazeTable:
 
     def against(self, row: Row, other: Row) -> Difference:
         """How far a row is ahead of another."""
-        difference, groups = row.of("nss") - other.of("nss"), list(self.groups.values())
+        difference, groups = self._of_clips_judged(row.of("nss") - other.of("nss"))
         return Difference(float(difference.mean()), *interval(difference, groups), sign_flip(difference, groups))
 
     def groups_below(self, row: Row, other: Row) -> list[str]:
         """Groups in which a row has less NSS than another."""
-        means = group_means(row.of("nss") - other.of("nss"), list(self.groups.values()))
+        means = group_means(*self._of_clips_judged(row.of("nss") - other.of("nss")))
         return [group for group, difference in means.items() if difference < 0]
+
+    def _of_clips_judged(self, values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], list[str]]:
+        """The values of clips at which somebody looked, and their groups."""
+        known = ~np.isnan(values)
+        return values[known], [group for group, is_known in zip(self.groups.values(), known, strict=True) if is_known]
 
 
 def judge_gaze(

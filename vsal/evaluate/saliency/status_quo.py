@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from vsal.evaluate.saliency.arms import BLEND, Arm
 from vsal.evaluate.saliency.blend import Blend, blend_identity, read_teacher
@@ -33,9 +34,10 @@ def status_quo(teacher: Path | None) -> list[Arm]:
     return arms + [model_arm(load_model(VIDEO_MODEL), aggregator) for aggregator in VIDEO_AGGREGATORS]
 
 
-def model_arm(model: Model, aggregator: str, threads: int = 1) -> Arm:
-    """A model under an aggregator."""
-    return Arm(model.name, aggregator, model.sha256, lambda: SaliencySession(model.data, threads=threads))
+def model_arm(model: Model, aggregator: str, device: Literal["cpu", "gpu"] = "cpu", threads: int = 1) -> Arm:
+    """A model under an aggregator; on a GPU its masks are others, by their last bits."""
+    identity = model.sha256 if device == "cpu" else f"{model.sha256} on a {device}"
+    return Arm(model.name, aggregator, identity, lambda: SaliencySession(model.data, device=device, threads=threads))
 
 
 def own_aggregator(session: SaliencySession, settings_aggregator: str) -> str:
