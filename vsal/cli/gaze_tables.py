@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vsal.cli.screen import Screen
 from vsal.errors import SettingsError
-from vsal.settings import PrepareSettings, RunSettings
+from vsal.settings import AggregatorName, PrepareSettings, RunSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vsal.evaluate.saliency.arms import Arm
     from vsal.evaluate.saliency.protocol import GazeTable
 
-AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
+AGGREGATORS: tuple[str, ...] = get_args(AggregatorName)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from vsal.cli.options import verb
 from vsal.cli.screen import Screen
-from vsal.settings import SHIPPED_MODEL, PrepareSettings, RunSettings
+from vsal.settings import SHIPPED_MODEL, AggregatorName, PrepareSettings, RunSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from vsal.evaluate.saliency.table import Evaluation
 
-AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
+AGGREGATORS: tuple[str, ...] = get_args(AggregatorName)
 SHAPING = frozenset(
     {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
     | {"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}
