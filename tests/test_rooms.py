@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"vsal.catalog"}),
     # Neither knows of the other: the model's input size reaches the decoder as a function.
     frozenset({"vsal.video", "vsal.saliency", "vsal.temporal", "vsal.roi"}),
-    frozenset({"vsal.manifest"}),
+    frozenset({"vsal.manifest", "vsal.quality"}),
     frozenset({"vsal.assembly"}),
     frozenset({"vsal.encode", "vsal.planning"}),
     frozenset({"vsal.evaluate"}),
@@ -33,7 +33,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HOMES = {
     "ray": ("vsal.distributed", "jobs", "benchmarks"),
     "torch": ("model",),
-    "av": ("vsal.video", "vsal.encode", "vsal.evaluate", "benchmarks", "model"),
+    "av": ("vsal.video", "vsal.encode", "vsal.quality", "vsal.evaluate", "benchmarks", "model"),
 }
 
 

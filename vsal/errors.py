@@ -27,6 +27,10 @@ class SettingsError(VsalError):
     """A setting or an input that stops the run before any work is done."""
 
 
+class SettingIgnored(SettingsError):
+    """Under this setting an encoder would ignore the maps and report success; the text names the remedy."""
+
+
 class TitleFailed(VsalError):
     """One title cannot be prepared or encoded; the run goes on with the others.
 

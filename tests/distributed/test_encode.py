@@ -16,11 +16,11 @@ from vsal.distributed.encode import encode_catalogue
 from vsal.distributed.encode_metrics import EncodeMetrics
 from vsal.distributed.encode_outcomes import EncodeOutcome, EncodeSummary
 from vsal.distributed.outcomes import Progress
-from vsal.encode.settings import Budget, Codec, EncodeSettings, SettingIgnored
-from vsal.errors import Reason, SettingsError
+from vsal.encode.settings import Budget, EncodeSettings
+from vsal.errors import Reason, SettingIgnored, SettingsError
 from vsal.settings import RunSettings
 
-SETTINGS = settings_of(Codec.X264, chunked=True, chunk_s=1.0)
+SETTINGS = settings_of("x264", chunked=True, chunk_s=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_share_of_the_bits_is_solved_once_and_reported_each_time(
     catalogue: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     out, _, _ = catalogue
-    settings = settings_of(Codec.X264, budget=Budget(0.25, 0.5))
+    settings = settings_of("x264", budget=Budget(0.25, 0.5))
     shares = []
     for status in ("done", "skipped"):
         run = encode_catalogue(str(out), str(tmp_path), settings, RunSettings(), title_ids=["good"])
@@ -111,11 +111,11 @@ def test_a_share_of_the_bits_is_solved_once_and_reported_each_time(
 
 def test_ignored_maps_stop_the_run_before_any_work(catalogue: tuple[Path, Path, Path], tmp_path: Path) -> None:
     out, _, _ = catalogue
-    ignored = EncodeSettings(Codec.X264, encoder_options={"qp": "20"})
+    ignored = EncodeSettings("x264", encoder_options={"qp": "20"})
     with pytest.raises(SettingIgnored):
         encode_catalogue(str(out), str(tmp_path), ignored, RunSettings())
     with pytest.raises(SettingsError, match="nobody"):
-        encode_catalogue(str(out), str(tmp_path), EncodeSettings(Codec.X264), RunSettings(), title_ids=["nobody"])
+        encode_catalogue(str(out), str(tmp_path), EncodeSettings("x264"), RunSettings(), title_ids=["nobody"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,7 +126,7 @@ def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
         EncodeOutcome("telemetry", "skipped", left_out=("data bin_data",)),
     ]
     summary = EncodeSummary("run", "dest", outcomes, seconds=14.0, startup_s=2.0)
-    told = lines(summary, "out", EncodeSettings(Codec.X264, budget=Budget(0.25, 0.4)))
+    told = lines(summary, "out", EncodeSettings("x264", budget=Budget(0.25, 0.4)))
     assert told[1].endswith("96 frames, 0.0 MB, 4 kb/s: 8 frames/s")
     assert "reached: 25% of the picture gets 41.0% of the bits" in told
     assert "missed: 25% of the picture gets 33.0% of the bits, not the 40.0% asked for" in "\n".join(told)

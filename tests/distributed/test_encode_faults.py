@@ -19,7 +19,7 @@ from vsal import storage
 from vsal.distributed.encode import encode_catalogue
 from vsal.distributed.encode_outcomes import EncodeOutcome
 from vsal.encode.chunks import encode_chunk
-from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import plan_title
 from vsal.errors import Reason
 from vsal.settings import RunSettings
@@ -29,7 +29,7 @@ FRAMES, CHUNKS = 8 * 24, 4
 
 def settings() -> EncodeSettings:
     # Slow, so that there is time to kill something in the middle.
-    return settings_of(Codec.X264, chunked=True, chunk_s=2.0, encoder_options={"me": "umh", "subme": "9", "refs": "8"})
+    return settings_of("x264", chunked=True, chunk_s=2.0, encoder_options={"me": "umh", "subme": "9", "refs": "8"})
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ class TitleAssembly:
                 samples_per_span=settings.samples_per_span,
                 samples_per_shot=settings.samples_per_map,
                 aggregator=make_aggregator(settings.aggregator, settings.alpha),
-                mapping=QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset),
+                mapping=QpMapping.of_settings(settings.model_dump()),
                 time_base=info.time_base,
                 rotation_deg=info.rotation_deg,
             )

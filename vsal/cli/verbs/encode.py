@@ -9,7 +9,7 @@ import typer
 from vsal.cli.options import verb
 from vsal.cli.progress import display, failure_lines, span
 from vsal.cli.screen import Screen
-from vsal.encode.settings import Budget, Codec, EncodeSettings, parse_encoder_options
+from vsal.encode.settings import Budget, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
 
@@ -31,7 +31,7 @@ def encode(
     run: RunSettings,
     out: Annotated[str, typer.Argument(help="A manifest: the --out of prepare.", metavar="MANIFEST")],
     dest: Annotated[str, typer.Option(help="Where the encodes go: a folder, s3:// or gs://.")],
-    codec: Annotated[Codec, typer.Option(help="Encoder.")] = Codec.X264,
+    codec: Annotated[str, typer.Option(help="Encoder: x264, x265, vp9, svtav1 or kvazaar.")] = "x264",
     crf: Annotated[float | None, typer.Option(help="Constant rate factor; kvazaar takes it as its QP.")] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset; cpu-used for vp9.")] = None,
     title: Annotated[list[str] | None, typer.Option(help="Only this title; may be repeated.")] = None,
@@ -66,6 +66,7 @@ def encode(
     the maps are refused.
     """
     from vsal.distributed.encode import encode_catalogue
+    from vsal.encode.codecs import encoder_of
 
     settings = EncodeSettings(
         codec,
@@ -90,8 +91,9 @@ def encode(
         )
     screen.document(summary.document())
     screen.show(*lines(summary, out, settings))
-    if codec is Codec.VP9 and roi:
-        screen.note("VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are.")
+    caveat = encoder_of(codec).caveat
+    if caveat and roi:
+        screen.note(caveat)
     return summary.exit_code
 
 

@@ -57,14 +57,14 @@ def timeline(chunks: Sequence[ChunkSpec], last_duration: int, shift: int = 0) ->
         if len(ranks) != len(shown):
             raise ChunksDoNotJoin(
                 Reason.DECODE_ERROR,
-                f"{chunk.uri}, chunk {chunk.index} of {chunk.picture.info.uri}: {len(ranks)} of {len(shown)} frames",
+                f"{chunk.uri}, chunk {chunk.index} of {chunk.facts.info.uri}: {len(ranks)} of {len(shown)} frames",
             )
         ordered.append(shown[ranks])
         bounds.append(bounds[-1] + len(ranks))
     pts = np.concatenate(ordered)
     rising = np.sort(pts)
     if len(rising) > 1 and int(np.diff(rising).min()) < 1:
-        raise ChunksDoNotJoin(Reason.DECODE_ERROR, f"chunks of {chunks[0].picture.info.uri} overlap in time")
+        raise ChunksDoNotJoin(Reason.DECODE_ERROR, f"chunks of {chunks[0].facts.info.uri} overlap in time")
     spans = np.append(np.diff(rising), max(1, last_duration))
     return Timeline(pts, _decode_times(pts, rising), spans[np.searchsorted(rising, pts)], bounds)
 

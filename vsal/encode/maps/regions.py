@@ -14,20 +14,20 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-from vsal.encode.levels import fewest_loss_levels
-from vsal.encode.rectangles import Grid, Rectangle, rectangles
-from vsal.encode.settings import Codec
+from vsal.encode.maps.levels import fewest_loss_levels
+from vsal.encode.maps.rectangles import Grid, Rectangle, rectangles
 from vsal.errors import Reason, TitleFailed
-from vsal.manifest import BLOCK_SIZE, MapRow
+from vsal.manifest import MapRow
+from vsal.roi.grid import MACROBLOCK, block_grid_shape
 
 AHEAD = 3  # chains waiting: a second of maps
-VP9_LEVELS = 8  # segments, the picture outside every region included
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,52 +40,82 @@ class FrameShape:
     time_base: Fraction
 
 
-@dataclass(frozen=True, slots=True)
-class RoiUnit:
-    """What FFmpeg makes of a region's `qoffset`, a fraction in -1..1, for one encoder.
+class RegionUnit(Protocol):
+    """What FFmpeg and one encoder make of a region's `qoffset`, a fraction in -1..1.
 
     Attributes:
-        scale: `qoffset` 1 in the encoder's QP. FFmpeg multiplies by 51 + 6 (bit depth - 8) for x264 and x265, by 63 for
-            VP9, whose quantiser steps span about the same range of step sizes as 51 QP.
         levels: the most distinct offsets, with 0 among them; None for any number.
+    """
+
+    @property
+    def levels(self) -> int | None:
+        """As above."""
+
+    def steps(self, qp_offsets: Grid) -> Grid:
+        """QP offsets, int8 [rows, cols], in the encoder's own whole steps."""
+
+    def qoffset(self, step: int) -> str:
+        """The fraction, as FFmpeg's options take it, that comes to so many steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class QpUnit:
+    """Steps of one QP, any number of levels: x264 and x265.
+
+    Attributes:
+        scale: `qoffset` 1 in QP. FFmpeg multiplies by 51 + 6 (bit depth - 8).
     """
 
     scale: int
     levels: int | None = None
 
     @classmethod
-    def of(cls, codec: Codec, bit_depth: int) -> RoiUnit:
-        """The unit of an encoder at a bit depth."""
-        if codec is Codec.VP9:
-            return cls(scale=51, levels=VP9_LEVELS)
+    def at_depth(cls, bit_depth: int) -> QpUnit:
+        """The unit at a bit depth."""
         return cls(scale=51 + 6 * (bit_depth - 8))
 
+    def steps(self, qp_offsets: Grid) -> Grid:
+        """As they are."""
+        return qp_offsets
 
-def build_chain(regions: Sequence[Rectangle], shape: FrameShape, unit: RoiUnit) -> Graph:
+    def qoffset(self, step: int) -> str:
+        """QP over the scale."""
+        return f"{step}/{self.scale}"
+
+
+def filter_words(regions: Sequence[Rectangle], width: int, height: int, unit: RegionUnit) -> list[str]:
+    """Arguments of one `addroi` filter a region, in luma samples, cut off at the picture's edge."""
+    words = []
+    for region in regions:
+        left, top = region.left * MACROBLOCK, region.top * MACROBLOCK
+        right, bottom = min(region.right * MACROBLOCK, width), min(region.bottom * MACROBLOCK, height)
+        place = f"x={left}:y={top}:w={right - left}:h={bottom - top}"
+        words.append(f"{place}:qoffset={unit.qoffset(region.offset)}")
+    return words
+
+
+def build_chain(regions: Sequence[Rectangle], shape: FrameShape, unit: RegionUnit) -> Graph:
     """One filter chain that marks its frames with the regions, in their order."""
     graph = Graph()
     pixels = VideoFormat(shape.pix_fmt, shape.width, shape.height)
     nodes = [graph.add_buffer(width=shape.width, height=shape.height, format=pixels, time_base=shape.time_base)]
-    for region in regions:
-        left, top = region.left * BLOCK_SIZE, region.top * BLOCK_SIZE
-        right, bottom = min(region.right * BLOCK_SIZE, shape.width), min(region.bottom * BLOCK_SIZE, shape.height)
-        place = f"x={left}:y={top}:w={right - left}:h={bottom - top}"
-        nodes.append(graph.add("addroi", f"{place}:qoffset={region.qp_offset}/{unit.scale}"))
+    nodes += [graph.add("addroi", words) for words in filter_words(regions, shape.width, shape.height, unit)]
     nodes.append(graph.add("buffersink"))
     graph.link_nodes(*nodes)
     graph.configure()
     return graph
 
 
-def regions_of(grid: Grid, unit: RoiUnit, max_rectangles: int) -> list[Rectangle]:
-    """The region list of a map, within what the encoder takes."""
+def regions_of(qp_offsets: Grid, unit: RegionUnit, max_rectangles: int) -> list[Rectangle]:
+    """The region list of a map in the encoder's steps, within what it takes."""
+    grid = unit.steps(qp_offsets)
     if unit.levels is None:
         return rectangles(grid, max_rectangles)[0]
     levels, index = fewest_loss_levels(grid, unit.levels, keep_zero=True)
     drawn = np.rint(levels).astype(np.int8)[index].reshape(grid.shape)
-    found = rectangles(drawn, max_rectangles)[0]
+    regions = rectangles(drawn, max_rectangles)[0]
     # FFmpeg counts distinct offsets in the order of the list, and segment 0 is what no region holds: a zero needs none.
-    return found[:-1] if found[-1].qp_offset == 0 else found
+    return regions[:-1] if regions[-1].offset == 0 else regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +137,7 @@ class RoiMarker:
         self,
         maps: Iterable[MapRow],
         shape: FrameShape,
-        unit: RoiUnit,
+        unit: RegionUnit,
         max_rectangles: int,
         first_frame: int = 0,
     ) -> None:
@@ -154,7 +184,7 @@ class RoiMarker:
 
     def _prepare(self, row: MapRow, before: Future[_Ready] | None) -> _Ready:
         grid = row.qp_offset
-        if grid.shape != (-(-self._shape.height // BLOCK_SIZE), -(-self._shape.width // BLOCK_SIZE)):
+        if grid.shape != block_grid_shape(self._shape.width, self._shape.height):
             raise TitleFailed(
                 Reason.UNSUPPORTED,
                 f"map {row.map} has {grid.shape[1]}x{grid.shape[0]} blocks, the picture is "

@@ -48,7 +48,7 @@ class Mastering:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class StreamFacts:
     """Geometry, format, time base and colour of a title's frames.
 
     Attributes:
@@ -70,7 +70,7 @@ class Picture:
         return self.info.fps or Fraction(25)
 
 
-def read_picture(uri: str) -> Picture:
+def read_stream_facts(uri: str) -> StreamFacts:
     """Describe the pictures of a source, from its container and its first frame.
 
     Raises:
@@ -87,7 +87,7 @@ def read_picture(uri: str) -> Picture:
             if frame is None:
                 raise TitleFailed(Reason.DECODE_ERROR, f"no frame of {uri} decodes")
             sar = stream.sample_aspect_ratio
-            return Picture(
+            return StreamFacts(
                 info,
                 sample_aspect_ratio=sar if sar and sar > 0 else None,
                 display_matrix=_display_matrix(frame),

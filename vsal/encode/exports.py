@@ -11,13 +11,15 @@ from fractions import Fraction
 import numpy as np
 
 from vsal import storage
-from vsal.encode.cells import cell_offsets, mapping_of
-from vsal.encode.kvazaar import roi_frames
-from vsal.encode.rectangles import rectangles
-from vsal.encode.settings import DEFAULT_CRF, MOST_CRF, Codec, ExportFormat
-from vsal.encode.svtav1 import roi_map_lines
+from vsal.encode.codecs.kvazaar import roi_frames
+from vsal.encode.codecs.svtav1 import SvtAv1, roi_map_lines
+from vsal.encode.maps.cells import cell_offsets
+from vsal.encode.maps.regions import QpUnit, filter_words, regions_of
+from vsal.encode.settings import ExportFormat
 from vsal.errors import SettingsError
-from vsal.manifest import BLOCK_SIZE, MapRow, TitleManifest
+from vsal.manifest import MapRow, TitleManifest
+from vsal.roi.grid import MACROBLOCK
+from vsal.roi.qp import QpMapping
 
 INDEX = "index.csv"
 _INDEX_COLUMNS = ("file", "map", "shot", "frame_start", "frame_end", "pts_start_us", "pts_end_us", "cols", "rows")
@@ -34,13 +36,13 @@ class ExportSettings:
         bit_depth: of the encode that an ffmpeg-filter script is for.
     """
 
-    crf: float = float(DEFAULT_CRF[Codec.SVTAV1])
+    crf: float = SvtAv1.default_crf
     max_rectangles: int = 600
     bit_depth: int = 8
 
     def __post_init__(self) -> None:
-        if not 0 <= self.crf <= MOST_CRF[Codec.SVTAV1]:
-            raise SettingsError(f"--crf of SVT-AV1 is 0 to {MOST_CRF[Codec.SVTAV1]}, not {self.crf:g}")
+        if not 0 <= self.crf <= SvtAv1.most_crf:
+            raise SettingsError(f"--crf of SVT-AV1 is 0 to {SvtAv1.most_crf}, not {self.crf:g}")
         if self.max_rectangles < 1:
             raise SettingsError(f"--max-rectangles is at least 1, not {self.max_rectangles}")
         if self.bit_depth not in (8, 10, 12):
@@ -95,7 +97,7 @@ def _write_folder(
             name = f"{row.map:06d}{suffix}.{ending}"
             storage.write_bytes(storage.join(folder, name), data)
             written.append(storage.join(folder, name))
-            cell = _CTU if suffix == _CTU_SUFFIX else BLOCK_SIZE
+            cell = _CTU if suffix == _CTU_SUFFIX else MACROBLOCK
             size = -(-row.width // cell), -(-row.height // cell)
             times = (round(pts * row.time_base * 1_000_000) for pts in (row.pts_start, row.pts_end))
             table.writerow((name, row.map, row.shot, row.frame_start, row.frame_end, *times, *size))
@@ -110,11 +112,11 @@ def _keyframes(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:
 
 
 def _svtav1(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:
-    return roi_map_lines(title.iter_maps(), mapping_of(title.settings), settings.crf)
+    return roi_map_lines(title.iter_maps(), QpMapping.of_settings(title.settings), settings.crf)
 
 
 def _kvazaar(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:
-    return roi_frames(title.iter_maps(), mapping_of(title.settings), 0, title.frames)
+    return roi_frames(title.iter_maps(), QpMapping.of_settings(title.settings), 0, title.frames)
 
 
 def _csv(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:
@@ -132,14 +134,10 @@ def _quoted(text: str) -> str:
 
 
 def _filter(row: MapRow, title: TitleManifest, settings: ExportSettings) -> dict[str, bytes]:
-    scale = 51 + 6 * (settings.bit_depth - 8)
-    words = []
-    for region in rectangles(row.qp_offset, settings.max_rectangles)[0]:
-        left, top = region.left * BLOCK_SIZE, region.top * BLOCK_SIZE
-        width = min(region.right * BLOCK_SIZE, row.width) - left
-        height = min(region.bottom * BLOCK_SIZE, row.height) - top
-        words.append(f"addroi=x={left}:y={top}:w={width}:h={height}:qoffset={region.qp_offset}/{scale}")
-    return {"": (",\n".join(words) + "\n").encode()}
+    unit = QpUnit.at_depth(settings.bit_depth)
+    regions = regions_of(row.qp_offset, unit, settings.max_rectangles)
+    filters = [f"addroi={words}" for words in filter_words(regions, row.width, row.height, unit)]
+    return {"": (",\n".join(filters) + "\n").encode()}
 
 
 def _mediacodec(row: MapRow, title: TitleManifest, settings: ExportSettings) -> dict[str, bytes]:
@@ -150,7 +148,7 @@ _CTU_SUFFIX = ".ctu32"
 
 
 def _nvenc(row: MapRow, title: TitleManifest, settings: ExportSettings) -> dict[str, bytes]:
-    offsets, _ = cell_offsets(row, mapping_of(title.settings), cell=_CTU)
+    offsets, _ = cell_offsets(row, QpMapping.of_settings(title.settings), cell=_CTU)
     ctu = np.rint(offsets).astype(np.int8)
     return {".mb16": np.ascontiguousarray(row.qp_offset, dtype=np.int8).tobytes(), _CTU_SUFFIX: ctu.tobytes()}
 

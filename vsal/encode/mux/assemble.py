@@ -22,13 +22,14 @@ from av.video.stream import VideoStream
 
 from vsal import storage
 from vsal.encode.chunks import ChunkSpec
-from vsal.encode.hdr_boxes import with_hdr_boxes
-from vsal.encode.join import Timeline, joined_packets, timeline
-from vsal.encode.picture import Picture
-from vsal.encode.programs import find_ffmpeg
-from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.codecs import encoder_of
+from vsal.encode.mux.hdr_boxes import with_hdr_boxes
+from vsal.encode.mux.join import Timeline, joined_packets, timeline
+from vsal.encode.settings import EncodeSettings
+from vsal.encode.stream_facts import StreamFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
+from vsal.video.ffmpeg import find_ffmpeg
 
 # Demuxers whose time begins near 0 as a rule; in the others (transport streams) it begins anywhere and is shifted.
 _ZERO_BASED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -61,18 +62,18 @@ class Kept:
     left_out: tuple[str, ...]
 
 
-def choose_container(picture: Picture, settings: EncodeSettings) -> str:
+def choose_container(facts: StreamFacts, settings: EncodeSettings) -> str:
     """The ending of the output: the source's kind where it holds the codec and every other stream, Matroska else."""
     if settings.container != "auto":
         return settings.container
-    uri, kind = picture.info.uri, picture.info.container
-    ending = os.path.splitext(storage.name(uri))[1].lower()
-    if ending == ".webm" and settings.codec in (Codec.VP9, Codec.SVTAV1):
-        wanted = "webm"
-    elif kind == "matroska,webm":
+    containers = encoder_of(settings.codec).containers
+    uri, kind = facts.info.uri, facts.info.container
+    ending = os.path.splitext(storage.name(uri))[1].lower().removeprefix(".")
+    if kind == "matroska,webm" and ending != "webm":
         return "mkv"
-    else:
-        wanted = "mov" if ending == ".mov" and settings.codec not in (Codec.VP9, Codec.SVTAV1) else "mp4"
+    wanted = ending if ending in ("webm", "mov") and ending in containers else "mp4"
+    if wanted not in containers:
+        return "mkv"
     with open_container(uri) as source:
         fits = all(_fits(stream, wanted) for stream in source.streams if stream.type in ("audio", "subtitle"))
     return wanted if fits else "mkv"
@@ -87,11 +88,11 @@ def _fits(stream: Stream, ending: str) -> bool:
         return True
 
 
-def assemble(picture: Picture, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
+def assemble(facts: StreamFacts, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
     """Write the finished file from the chunks and the source.
 
     Args:
-        picture: of the source.
+        facts: of the source.
         chunks: all of the title, in order.
         last_duration: of the last frame, in the source's time base.
         ending: the container.
@@ -100,7 +101,7 @@ def assemble(picture: Picture, chunks: Sequence[ChunkSpec], last_duration: int, 
     Raises:
         TitleFailed: the chunks do not join, or the file cannot be written.
     """
-    info = picture.info
+    info = facts.info
     try:
         with ExitStack() as stack:
             source = stack.enter_context(open_container(info.uri))
@@ -112,15 +113,15 @@ def assemble(picture: Picture, chunks: Sequence[ChunkSpec], last_duration: int, 
                 options["movie_timescale"] = str(info.time_base.denominator)
             output = stack.enter_context(av.open(path, "w", format=_FORMATS[ending], container_options=options))
             template = stack.enter_context(open_container(chunks[0].uri))
-            streams, left_out = _add_streams(output, source, _template(template, picture, stack), picture)
+            streams, left_out = _add_streams(output, source, _template(template, facts, stack), facts)
             _keep_words(source, output)
-            _write(output, source, streams, chunks, times, picture, shift_s)
+            _write(output, source, streams, chunks, times, facts, shift_s)
             wanted = [str(stream.type) for stream in output.streams]
             wanted += ["timecode" for _ in filter(_is_timecode, source.streams)]
     except av.error.FFmpegError as error:
         raise TitleFailed(Reason.WRITE_FAILED, f"joining {info.uri} fails: {describe(error)}") from error
-    sar = picture.sample_aspect_ratio
-    if ending in ("mkv", "webm") and chunks[0].settings.codec in (Codec.VP9, Codec.SVTAV1) and sar not in (None, 1):
+    sar = facts.sample_aspect_ratio
+    if ending in ("mkv", "webm") and not encoder_of(chunks[0].settings.codec).says_aspect and sar not in (None, 1):
         _say_aspect(path, ending, Fraction(info.width * sar, info.height) if sar else Fraction(1))
     kinds = _kinds(path)
     # Tracks without a sample are not written, and there is no timecode for some frame rates.
@@ -162,10 +163,10 @@ def _shift_s(source: InputContainer, kind: str) -> Fraction:
     return Fraction(source.start_time, 1_000_000)
 
 
-def _template(chunk: InputContainer, picture: Picture, stack: ExitStack) -> VideoStream:
+def _template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> VideoStream:
     """A stream that says of the encoded video what its container must: HDR metadata is put in where there is some."""
     stream = chunk.streams.video[0]
-    if picture.mastering is None and picture.light is None:
+    if facts.mastering is None and facts.light is None:
         return stream
     header = io.BytesIO()
     with av.open(header, "w", format="mp4") as small:
@@ -173,24 +174,24 @@ def _template(chunk: InputContainer, picture: Picture, stack: ExitStack) -> Vide
         packet = next(packet for packet in chunk.demux(stream) if packet.size)
         packet.stream = copy
         small.mux(packet)
-    patched = io.BytesIO(with_hdr_boxes(header.getvalue(), picture.mastering, picture.light))
+    patched = io.BytesIO(with_hdr_boxes(header.getvalue(), facts.mastering, facts.light))
     return stack.enter_context(av.open(patched, "r")).streams.video[0]
 
 
 def _add_streams(
-    output: OutputContainer, source: InputContainer, template: VideoStream, picture: Picture
+    output: OutputContainer, source: InputContainer, template: VideoStream, facts: StreamFacts
 ) -> tuple[dict[int, Any], list[str]]:
     """Streams of the output by the number of the source's stream, in the source's order."""
     streams: dict[int, Any] = {}
     left_out: list[str] = []
     for stream in source.streams:
-        if stream.index == picture.info.stream_index:
+        if stream.index == facts.info.stream_index:
             made: Any = output.add_stream_from_template(template, opaque=True)
-            made.codec_context.framerate = picture.fps
-            if picture.sample_aspect_ratio is not None:
-                made.codec_context.sample_aspect_ratio = picture.sample_aspect_ratio
-            if picture.display_matrix is not None:
-                made.set_display_matrix(picture.display_matrix)
+            made.codec_context.framerate = facts.fps
+            if facts.sample_aspect_ratio is not None:
+                made.codec_context.sample_aspect_ratio = facts.sample_aspect_ratio
+            if facts.display_matrix is not None:
+                made.set_display_matrix(facts.display_matrix)
         elif _is_timecode(stream) or _is_chapter_list(stream, source):
             # Said of the video, and of the file: MP4 and MOV make the tracks from that again, others need none.
             continue
@@ -257,11 +258,11 @@ def _write(
     streams: dict[int, Any],
     chunks: Sequence[ChunkSpec],
     times: Timeline,
-    picture: Picture,
+    facts: StreamFacts,
     shift_s: Fraction,
 ) -> None:
-    video = streams[picture.info.stream_index]
-    lanes = [((_decoded_at_s(p), 0, p) for p in joined_packets(chunks, times, picture.info.time_base))]
+    video = streams[facts.info.stream_index]
+    lanes = [((_decoded_at_s(p), 0, p) for p in joined_packets(chunks, times, facts.info.time_base))]
     copied = [stream for stream in source.streams if stream.index in streams and streams[stream.index] is not video]
     copied = [stream for stream in copied if stream.type != "attachment"]
     if copied:

@@ -8,29 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vsal.encode.levels import fewest_loss_levels
+from vsal.encode.maps.levels import fewest_loss_levels
 
 Grid = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A run of blocks that share a QP offset, in blocks; ends are exclusive."""
+    """Blocks that share an offset, in QP or in an encoder's own steps; sides are in blocks; ends are exclusive."""
 
     left: int
     top: int
     right: int
     bottom: int
-    qp_offset: int
+    offset: int
 
 
 def rectangles(grid: Grid, limit: int = 600) -> tuple[list[Rectangle], Grid]:
     """The region list of a map, and the map that the list draws.
 
     Args:
-        grid: int8 [rows, cols], QP offset per block.
+        grid: int8 [rows, cols], offset per block.
         limit: the most rectangles; where an exact cover needs more, the levels are merged (with the least squared
-            change of QP) until it does not. 1000 and more would cost the filter chain 5 ms a frame.
+            change) until it does not. 1000 and more would cost the filter chain 5 ms a frame.
 
     Returns:
         Rectangles, the strongest saving of QP first, because the first region that holds a block decides; the last one
@@ -149,5 +149,5 @@ def draw(found: Sequence[Rectangle], shape: tuple[int, int]) -> Grid:
     """The grid that an encoder makes of a region list: painted from the last to the first."""
     grid = np.zeros(shape, dtype=np.int8)
     for region in reversed(found):
-        grid[region.top : region.bottom, region.left : region.right] = region.qp_offset
+        grid[region.top : region.bottom, region.left : region.right] = region.offset
     return grid

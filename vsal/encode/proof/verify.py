@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsal.encode.cells import cell_offsets, mapping_of
-from vsal.encode.chunk_input import ChunkInput
-from vsal.encode.encoders import encode_frames
-from vsal.encode.measure import Decoded, block_mse, decoded_from, luma
-from vsal.encode.picture import Picture, read_picture
-from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.codecs import FrameRun, encode_frames, encoder_of
+from vsal.encode.maps.cells import cell_offsets
+from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
+from vsal.encode.stream_facts import StreamFacts, read_stream_facts
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest
+from vsal.quality.decoded import Decoded, decoded_from
+from vsal.quality.psnr import block_mse, luma
+from vsal.roi.grid import MACROBLOCK
+from vsal.roi.qp import QpMapping
 
 Floats = NDArray[np.float64]
 Shot = tuple[int, int, int]
@@ -126,8 +128,8 @@ def verify_title(
     Raises:
         TitleFailed: source or encode cannot be read, or they are not of one title.
     """
-    picture = read_picture(title.source.uri)
-    examiner = _Examiner(title, picture, encoded, settings.plain(), plain, gain)
+    facts = read_stream_facts(title.source.uri)
+    examiner = _Examiner(title, facts, encoded, settings.plain(), plain, gain)
     proofs = [proof for shot in _spread(title.shots(), most_shots) if (proof := examiner.examine(shot)) is not None]
     verdict, detail = _judge(proofs)
     return TitleProof(title.title_id, verdict, detail, tuple(proofs))
@@ -160,19 +162,20 @@ class _Examiner:
     def __init__(
         self,
         title: TitleManifest,
-        picture: Picture,
+        facts: StreamFacts,
         encoded: str,
         settings: EncodeSettings,
         plain: str | None,
         gain: float | None,
     ) -> None:
-        self._title, self._picture, self._settings = title, picture, settings
+        self._title, self._facts, self._settings = title, facts, settings
         self._encoded, self._plain = encoded, plain
-        self._mapping, self._gain = mapping_of(title.settings), gain
-        self._cell = 64 if settings.codec in (Codec.SVTAV1, Codec.KVAZAAR) else 16
-        self._slack_s = 0.45 / float(picture.fps)
+        self._mapping, self._gain = QpMapping.of_settings(title.settings), gain
+        self._encoder = encoder_of(settings.codec)
+        self._cell = self._encoder.cell
+        self._slack_s = 0.45 / float(facts.fps)
         first_s = next(decoded_from(encoded, 0.0, float("inf"))).time_s
-        self._offset_s = first_s - float(title.map_at(0).pts_start * picture.info.time_base)
+        self._offset_s = first_s - float(title.map_at(0).pts_start * facts.info.time_base)
 
     def examine(self, shot: Shot) -> ShotProof | None:
         """The proof of a shot; None where no map of it has contrast."""
@@ -180,14 +183,14 @@ class _Examiner:
         rows = [row for row in self._title.iter_maps(start, end) if row.shot == number]
         if max(float(self._asked(row).std()) for row in rows) < FLAT_QP:
             return None
-        if self._settings.codec is Codec.X264 and self._plain is None:
+        if self._encoder.reports_qp and self._plain is None:
             found = self._by_qp(number, rows, end)
             if found is not None:
                 return found
         return self._by_psnr(number, rows, end)
 
     def _asked(self, row: MapRow) -> Floats:
-        if self._cell == 16 and self._gain is None:
+        if self._cell == MACROBLOCK and self._gain is None:
             return row.qp_offset.astype(np.float64)
         return cell_offsets(row, self._mapping, self._gain, self._cell)[0]
 
@@ -206,7 +209,7 @@ class _Examiner:
         if seen.qp is None:
             return None
         pts = round(
-            seen.time_s / float(self._picture.info.time_base) - self._offset_s / float(self._picture.info.time_base)
+            seen.time_s / float(self._facts.info.time_base) - self._offset_s / float(self._facts.info.time_base)
         )
         twin = next(self._twin(FrameRange(number, number + min(QP_WINDOW, self._title.frames - number), pts)))
         if twin.qp is None:
@@ -224,7 +227,7 @@ class _Examiner:
             twin = decoded_from(self._plain, self._time_s(rows[0]), self._slack_s)
         change, asked = [], []
         held = (row for row in rows for _ in range(row.frame_start, row.frame_end))
-        source = frames(self._picture, window)
+        source = frames(self._facts, window)
         for row, original, roi, without in zip(held, source, self._frames(rows[0]), twin, strict=False):
             asked.append(self._asked(row))
             truth = luma(original)
@@ -242,7 +245,7 @@ class _Examiner:
         """Decoded frames of a plain encode of a window, by the same encoder under the same settings."""
         with tempfile.TemporaryDirectory(prefix="vsal-verify-") as folder:
             path = os.path.join(folder, "twin")
-            plain = ChunkInput(frames(self._picture, window), self._picture, None, self._settings, window.start)
+            plain = FrameRun(frames(self._facts, window), self._facts, None, self._settings, window.start)
             encode_frames(plain, path)
             yield from decoded_from(path, 0.0, float("inf"))
 
