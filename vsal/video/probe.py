@@ -19,6 +19,9 @@ from vsal.video.container import MAX_PIXELS, MAX_SIDE, describe, open_container
 
 # Containers in which a seek to a keyframe's time lands on it, or before it.
 SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"})
+# AVI says when packets are decoded. FFmpeg derives from it when frames are shown, except for these codecs.
+_WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
+_DISPLAY_TIMES_NOT_DERIVED = frozenset({"h264", "hevc", "vvc"})
 FIRST_PICTURE_PACKETS = 60  # a stream that shows nothing in two seconds is left to the scan, which counts damage
 _THUMBNAILS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FRACTIONS = ("time_base", "fps", "sample_aspect_ratio")
@@ -75,6 +78,11 @@ class VideoInfo:
         """Average duration of a frame in ticks of the time base, at least 1."""
         fps = self.fps or Fraction(25)
         return max(1, round(1 / (fps * self.time_base)))
+
+    @property
+    def timed_by_coding(self) -> bool:
+        """Whether the container knows only when packets are decoded, not when frames are shown."""
+        return self.container in _WITHOUT_DISPLAY_TIMES and self.codec in _DISPLAY_TIMES_NOT_DERIVED
 
     @property
     def whole_reason(self) -> str | None:
