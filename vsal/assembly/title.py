@@ -57,7 +57,7 @@ class TitleAssembly:
                 aggregator=make_aggregator(settings.aggregator, settings.alpha),
                 mapping=QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset),
                 time_base=info.time_base,
-                rotation_deg=info.rotation_deg,
+                orientation=info.orientation,
             )
         )
         self._info = info

@@ -24,6 +24,7 @@ from vsal.encode.roi_graphs import FrameShape, RoiUnit, build_chain, regions_of
 from vsal.encode.settings import Codec, EncodeSettings, SettingIgnored
 from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.roi.grid import block_grid_shape
+from vsal.video.orientation import UPRIGHT
 from vsal.video.probe import VideoInfo
 
 _PLAIN = "or --no-roi to encode without maps"
@@ -154,9 +155,9 @@ def trial_picture() -> Picture:
     """That of the noise which settings are tried on: 192x128, 8-bit 4:2:0."""
     info = VideoInfo(
         uri="", container="", codec="", stream_index=0, width=192, height=128, pix_fmt="yuv420p", bit_depth=8,
-        time_base=Fraction(1, 25), start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None, rotation_deg=0,
-        sample_aspect_ratio=Fraction(1), color_trc=2, color_primaries=2, colorspace=2, color_range=0, interlaced=False,
-        file_size=0,
+        time_base=Fraction(1, 25), start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None,
+        orientation=UPRIGHT, sample_aspect_ratio=Fraction(1), color_trc=2, color_primaries=2, colorspace=2,
+        color_range=0, interlaced=False, file_size=0,
     )  # fmt: skip
     return Picture(info, None, None, None, None)
 

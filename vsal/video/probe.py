@@ -16,6 +16,8 @@ from av.video.stream import VideoStream
 from vsal import storage
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import MAX_PIXELS, MAX_SIDE, describe, open_container
+from vsal.video.orientation import UPRIGHT, Orientation
+from vsal.video.stream_facts import display_matrix
 
 # Containers in which a seek to a keyframe's time lands on it, or before it.
 SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"})
@@ -36,7 +38,7 @@ class VideoInfo:
         height: likewise.
         start_pts: where the title's time begins; None when the container does not say.
         fps: average frame rate; None when unknown.
-        rotation_deg: 0, 90, 180 or 270: how far the picture must be turned clockwise to be upright.
+        orientation: how the picture is turned and mirrored to be upright.
         color_trc: FFmpeg's number, as color_primaries, colorspace and color_range (16 = PQ, 18 = HLG).
         interlaced: the container or the first picture says so; false where unknown.
     """
@@ -54,7 +56,7 @@ class VideoInfo:
     duration_s: float | None
     fps: Fraction | None
     frames_estimate: int | None
-    rotation_deg: int
+    orientation: Orientation
     sample_aspect_ratio: Fraction
     color_trc: int
     color_primaries: int
@@ -66,7 +68,7 @@ class VideoInfo:
     @property
     def display_aspect(self) -> float:
         """Width over height of the upright picture, with square pixels."""
-        return display_aspect(self.width, self.height, self.sample_aspect_ratio, self.rotation_deg)
+        return display_aspect(self.width, self.height, self.sample_aspect_ratio, self.orientation)
 
     @property
     def zero_pts(self) -> int:
@@ -108,13 +110,14 @@ class VideoInfo:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**plain | {name: Fraction(plain[name]) for name in _FRACTIONS if plain[name] is not None})
+        fractions = {name: Fraction(plain[name]) for name in _FRACTIONS if plain[name] is not None}
+        return cls(**plain | fractions | {"orientation": Orientation(**plain["orientation"])})
 
 
-def display_aspect(width: int, height: int, sample_aspect_ratio: Fraction, rotation_deg: int) -> float:
+def display_aspect(width: int, height: int, sample_aspect_ratio: Fraction, orientation: Orientation) -> float:
     """Width over height of a picture as it is shown upright."""
     aspect = float(width * sample_aspect_ratio / height)
-    return 1 / aspect if rotation_deg in (90, 270) else aspect
+    return 1 / aspect if orientation.swaps_sides else aspect
 
 
 def probe(uri: str, decode: bool = True) -> VideoInfo:
@@ -122,7 +125,7 @@ def probe(uri: str, decode: bool = True) -> VideoInfo:
 
     Args:
         uri: of the file.
-        decode: look at the first picture too, without which rotation, pixel format and encryption are not certain.
+        decode: look at the first picture too, without which orientation, pixel format and encryption are not certain.
 
     Raises:
         TitleFailed: with the reason under which the title is to be reported.
@@ -159,13 +162,8 @@ def check_size(width: int, height: int, uri: str) -> None:
         )
 
 
-def clockwise_rotation(frame: VideoFrame) -> int:
-    """How far to turn a decoded frame clockwise, in degrees, to the nearest quarter."""
-    return round(-frame.rotation / 90) % 4 * 90
-
-
 def _first_picture(container: InputContainer, stream: VideoStream, uri: str) -> VideoFrame | None:
-    """The first picture that decodes, or None: rotation and pixel format are known for certain only from it."""
+    """The first picture that decodes, or None: orientation and pixel format are known for certain only from it."""
     decoder = stream.codec_context
     decoder.thread_count = 1
     decoder.options = {"max_pixels": str(MAX_PIXELS), "skip_loop_filter": "all"}
@@ -192,6 +190,7 @@ def _first_picture(container: InputContainer, stream: VideoStream, uri: str) -> 
 def _describe(uri: str, container: InputContainer, stream: VideoStream, picture: VideoFrame | None) -> VideoInfo:
     decoder = stream.codec_context
     width, height = (picture.width, picture.height) if picture else (decoder.width, decoder.height)
+    matrix = display_matrix(picture) if picture else None
     if width <= 0 or height <= 0:
         raise TitleFailed(Reason.DECODE_ERROR, f"{uri} declares no picture size and its first frames do not decode")
     check_size(width, height, uri)
@@ -214,7 +213,7 @@ def _describe(uri: str, container: InputContainer, stream: VideoStream, picture:
         duration_s=duration_s,
         fps=fps,
         frames_estimate=frames,
-        rotation_deg=clockwise_rotation(picture) if picture else 0,
+        orientation=Orientation.from_matrix(matrix) if matrix else UPRIGHT,
         sample_aspect_ratio=sar if sar and sar > 0 else Fraction(1),
         color_trc=int(picture.color_trc if picture else decoder.color_trc),
         color_primaries=int(picture.color_primaries if picture else decoder.color_primaries),
