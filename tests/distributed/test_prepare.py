@@ -18,9 +18,12 @@ import pytest
 from tests.distributed.manifests import maps_of, same_maps
 from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
+from tests.video.media import moving_picture
+from tests.video.test_times import matroska
 from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
+from vsal.cli.verbs.prepare import lines
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.distributed.tasks import scan_settings
 from vsal.errors import Reason, SettingsError
@@ -238,3 +241,16 @@ def test_progress_tells_of_every_title(clip: Path, tmp_path: Path) -> None:
     prepare_catalogue(titles, str(tmp_path), PrepareSettings(), RunSettings(), on_progress=seen.append)
     assert sorted(p.finished.title_id for p in seen if p.finished) == ["t0", "t1", "t2"]
     assert (seen[-1].done, seen[-1].frames) == (3, 3 * 288)
+
+
+def test_a_title_with_wrong_times_fails_and_one_with_a_wrong_header_warns(tmp_path: Path) -> None:
+    pictures = moving_picture(120)
+    slow = matroska(tmp_path / "slow.mkv", pictures, step_ms=83, header_ms=5000)
+    odd = matroska(tmp_path / "odd.mkv", pictures, step_ms=42, header_ms=12000)
+    summary = prepare([Title("slow", str(slow)), Title("odd", str(odd))], tmp_path / "out")
+    ended = {outcome.title_id: outcome for outcome in summary.outcomes}
+    assert (ended["slow"].status, ended["slow"].reason) == ("failed", Reason.DECODE_ERROR)
+    assert ended["odd"].status == "done"
+    assert any("warning" in line and "12.00 s" in line for line in lines(summary))
+    records = {record.title_id: record.detail for record in read_manifest(str(tmp_path / "out")).titles()}
+    assert records == {title_id: outcome.detail for title_id, outcome in ended.items()}

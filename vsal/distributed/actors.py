@@ -70,7 +70,7 @@ class _Aggregator:
         """
         return self._title(attempt_id).add(chunk, masks)
 
-    def finish(self, attempt_id: str) -> Mapping[str, int]:
+    def finish(self, attempt_id: str) -> Mapping[str, int | str]:
         """Writes the last rows and commits the manifest file; returns the title's counts.
 
         Raises:

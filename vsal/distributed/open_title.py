@@ -56,11 +56,11 @@ class OpenTitle:
         self._write(rows)
         return len(rows)
 
-    def commit(self) -> Mapping[str, int]:
+    def commit(self) -> Mapping[str, int | str]:
         """Writes the last rows and puts the file under its name: from here on the title is done.
 
         Raises:
-            TitleFailed: there is no frame, or the file could not be written.
+            TitleFailed: there is no frame, times contradict the container, or the file could not be written.
         """
         self._write(list(self._assembly.close()))
         counts = asdict(self._assembly.totals())

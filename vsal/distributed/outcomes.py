@@ -35,7 +35,7 @@ class Outcome(Protocol):
 
     @property
     def detail(self) -> str:
-        """The same in a sentence."""
+        """The same in a sentence; a warning where the title did not fail."""
 
     @property
     def frames(self) -> int:
@@ -57,7 +57,7 @@ class TitleOutcome:
     uri: str
     status: Status
     reason: Reason | None = None
-    detail: str = ""
+    detail: str = ""  # of a failure, or a warning
     path: str = ""  # of the manifest file, relative to OUT
     frames: int = 0
     shots: int = 0

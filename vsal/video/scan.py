@@ -220,8 +220,8 @@ class _Scan:
             if self._filling.pts:
                 yield self._flush()
             self._size = size
-            aspect = display_aspect(*size, self._info.sample_aspect_ratio, self._info.rotation_deg)
-            self._maker = InputMaker(frame.picture, self._size_for(aspect), self._info.rotation_deg)
+            aspect = display_aspect(*size, self._info.sample_aspect_ratio, self._info.orientation)
+            self._maker = InputMaker(frame.picture, self._size_for(aspect), self._info.orientation)
             if frame.number < self._frames:
                 self._filling.sizes.append((frame.number, *size))
         filling = self._filling

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsal.cli.options import verb
-from vsal.cli.progress import display, failure_lines, span
+from vsal.cli.progress import display, failure_lines, span, warning_lines
 from vsal.cli.screen import Screen
 from vsal.settings import PrepareSettings, RunSettings
 
@@ -81,6 +81,7 @@ def lines(summary: RunSummary) -> list[str]:
             )
         if document["decode_errors"]:
             told.append(f"{document['decode_errors']} damaged places were decoded around")
+    told += warning_lines((o.title_id, o.detail) for o in summary.outcomes if o.status == "done")
     told += failure_lines(document["failed"], f"vsal inspect {summary.out}")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")

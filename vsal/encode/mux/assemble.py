@@ -26,7 +26,7 @@ from vsal.encode.codecs import encoder_of
 from vsal.encode.mux.hdr_boxes import with_hdr_boxes
 from vsal.encode.mux.join import Timeline, joined_packets, timeline
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
 from vsal.video.ffmpeg import find_ffmpeg
@@ -62,7 +62,7 @@ class Kept:
     left_out: tuple[str, ...]
 
 
-def choose_container(facts: StreamFacts, settings: EncodeSettings) -> str:
+def choose_container(facts: SourceFacts, settings: EncodeSettings) -> str:
     """The ending of the output: the source's kind where it holds the codec and every other stream, Matroska else."""
     if settings.container != "auto":
         return settings.container
@@ -88,7 +88,7 @@ def _fits(stream: Stream, ending: str) -> bool:
         return True
 
 
-def assemble(facts: StreamFacts, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
+def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
     """Write the finished file from the chunks and the source.
 
     Args:
@@ -163,7 +163,7 @@ def _shift_s(source: InputContainer, kind: str) -> Fraction:
     return Fraction(source.start_time, 1_000_000)
 
 
-def _template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> VideoStream:
+def _template(chunk: InputContainer, facts: SourceFacts, stack: ExitStack) -> VideoStream:
     """A stream that says of the encoded video what its container must: HDR metadata is put in where there is some."""
     stream = chunk.streams.video[0]
     if facts.mastering is None and facts.light is None:
@@ -179,7 +179,7 @@ def _template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> Vi
 
 
 def _add_streams(
-    output: OutputContainer, source: InputContainer, template: VideoStream, facts: StreamFacts
+    output: OutputContainer, source: InputContainer, template: VideoStream, facts: SourceFacts
 ) -> tuple[dict[int, Any], list[str]]:
     """Streams of the output by the number of the source's stream, in the source's order."""
     streams: dict[int, Any] = {}
@@ -258,7 +258,7 @@ def _write(
     streams: dict[int, Any],
     chunks: Sequence[ChunkSpec],
     times: Timeline,
-    facts: StreamFacts,
+    facts: SourceFacts,
     shift_s: Fraction,
 ) -> None:
     video = streams[facts.info.stream_index]

@@ -1,0 +1,108 @@
+"""When frames are shown: strictly increasing times, whatever a container says of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+
+class TimeDisorder(Exception):
+    """A segment's frames do not come with increasing times, so it cannot be joined to others."""
+
+
+class CodingOrder:
+    """The times of packets, given to frames in turn.
+
+    A container may know only when a packet is decoded (AVI), or give that time out as the time of display. Decoders
+    give frames in display order, one a packet and always the same number of packets late. So the n-th frame is shown at
+    the n-th packet's time: the packet that many places before the one with which the frame came.
+
+    Attributes:
+        rising: the packets' times have risen in decoding order all along, so they say nothing of the order of display.
+    """
+
+    def __init__(self) -> None:
+        self.rising = True
+        self._packets: deque[int | None] = deque()  # whose times no frame has been given
+        self._late: int | None = None  # packets that follow a frame's own before it comes
+        self._highest: int | None = None
+
+    def feed(self, packet: Packet[Any]) -> None:
+        """Takes the packet that is decoded next."""
+        pts = packet.pts if packet.pts is not None else packet.dts
+        if pts is not None:
+            self.rising = self.rising and (self._highest is None or pts > self._highest)
+            self._highest = pts if self._highest is None else max(pts, self._highest)
+        self._packets.append(pts)
+
+    def next(self, frame: VideoFrame) -> int | None:
+        """The time of the next frame; None where no packet has one."""
+        packets = self._packets
+        if self._late is None:
+            # Packets before the first frame's own gave none: the file begins in the middle, or damaged.
+            while frame.pts in packets and packets[0] != frame.pts:
+                packets.popleft()
+            self._late = max(0, len(packets) - 1)
+        while len(packets) > self._late + 1:  # a packet that gave no frame
+            packets.popleft()
+        return packets.popleft() if packets else None
+
+
+class Timestamps:
+    """Makes times strictly increasing where a file's are missing or out of order.
+
+    Args:
+        frame_duration: in ticks of the time base, for frames without a time.
+        strict: raise where a time is missing or out of order.
+        by_coding: the container does not know when frames are shown, as `CodingOrder` has it. Where that is not known
+            beforehand, it shows when a frame goes back in time though the packets did not.
+    """
+
+    def __init__(self, frame_duration: int, strict: bool, by_coding: bool = False) -> None:
+        self._duration, self._strict, self._by_coding = frame_duration, strict, by_coding
+        self._order = CodingOrder()
+        self._last: int | None = None
+        self._last_raw: int | None = None
+        self._shift = 0
+
+    def feed(self, packet: Packet[Any]) -> None:
+        """Takes each packet before it is decoded."""
+        self._order.feed(packet)
+
+    def next(self, frame: VideoFrame) -> int:
+        """The pts of the next frame.
+
+        Raises:
+            TimeDisorder: it has none, or an earlier one, and times are not to be made up.
+        """
+        raw, last = frame.pts, self._last
+        if self._strict and (raw is None or (last is not None and raw <= last)):
+            raise TimeDisorder(f"after pts {last} comes a frame at pts {raw}")
+        coded = self._order.next(frame)
+        back = raw is not None and self._last_raw is not None and raw < self._last_raw
+        self._by_coding = self._by_coding or (back and self._order.rising and coded is not None)
+        self._last_raw = raw
+        pts = self._in_coding_order(coded) if self._by_coding else self._in_order(raw if raw is not None else frame.dts)
+        self._last = pts
+        return pts
+
+    def _in_coding_order(self, pts: int | None) -> int:
+        if self._last is None:
+            return pts or 0
+        return self._last + self._duration if pts is None else max(pts, self._last + 1)
+
+    def _in_order(self, pts: int | None) -> int:
+        last = self._last
+        if pts is None:
+            return 0 if last is None else last + self._duration
+        pts += self._shift
+        if last is None or pts > last:
+            return pts
+        # Far back is a clock that was reset (joined recordings): go on from here. A frame or two is disorder.
+        if last - pts > 2 * self._duration:
+            self._shift += last + self._duration - pts
+            return last + self._duration
+        return last + 1
