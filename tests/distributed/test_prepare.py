@@ -25,7 +25,7 @@ from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
 from vsal.cli.verbs.prepare import lines
 from vsal.distributed.prepare import prepare_catalogue
-from vsal.distributed.tasks import scan_settings
+from vsal.distributed.prepare.tasks import scan_settings
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
 from vsal.saliency import Masks, ModelRefused, SaliencySession
@@ -153,7 +153,7 @@ def test_a_second_run_does_nothing_and_anything_changed_does_the_title_again(cli
     assert prepare(titles, out).count("done") == 1
     first = (out / "maps" / "t.parquet").stat().st_mtime_ns
     again = only(prepare(titles, out))
-    assert (again.status, again.frames, again.shots > 0) == ("skipped", 288, True)
+    assert (again.status, again.frames, again.figures["shots"] > 0) == ("skipped", 288, True)
     assert (out / "maps" / "t.parquet").stat().st_mtime_ns == first
     assert prepare(titles, out, force=True).count("done") == 1
     assert prepare(titles, out, PrepareSettings(qp_limit=3)).count("done") == 1
@@ -199,7 +199,7 @@ def test_titles_of_other_catalogues_stay_in_the_table(clip: Path, tmp_path: Path
 def test_aggregators_and_the_published_baseline(clip: Path, tmp_path: Path, aggregator: str) -> None:
     settings = PrepareSettings(aggregator=aggregator, map_interval="shot", qp_mapping="linear")  # type: ignore[arg-type]
     outcome = only(prepare([Title("t", str(clip))], tmp_path, settings))
-    assert outcome.maps == outcome.shots == 6
+    assert outcome.figures["maps"] == outcome.figures["shots"] == 6
     with read_manifest(str(tmp_path)).title("t") as title:
         for row in title.iter_maps():
             assert 3 <= row.samples <= 8
@@ -229,9 +229,11 @@ def test_no_title_and_no_place_to_write_are_errors(clip: Path, tmp_path: Path) -
 
 
 def test_a_title_that_takes_too_long_is_a_timeout(long_clip: Path, clip: Path, tmp_path: Path) -> None:
-    summary = prepare([Title("slow", str(long_clip))], tmp_path, title_timeout_s=0.05)
+    many_samples = PrepareSettings(sample_rate=24)  # seconds of work
+    summary = prepare([Title("slow", str(long_clip))], tmp_path, many_samples, title_timeout_s=0.05, segment_s=5)
     assert only(summary).reason == Reason.TIMEOUT
-    assert not (tmp_path / "maps" / "slow.parquet").exists()
+    assert "0.05 s are allowed (--title-timeout-s)" in only(summary).detail
+    assert not list((tmp_path / "maps").iterdir())
     assert prepare([Title("t", str(clip))], tmp_path).count("done") == 1  # its CPUs are free again
 
 

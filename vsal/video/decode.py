@@ -17,6 +17,7 @@ from vsal.video.container import MAX_PIXELS, describe, error_lines, open_contain
 from vsal.video.probe import VideoInfo
 from vsal.video.segments import Segment, SegmentBroken, discard_others, seek_before
 from vsal.video.times import TimeDisorder, Timestamps
+from vsal.vitals import vitals
 
 READ_ERRORS = 16  # in a row: a demuxer that gets no further is at the file's end
 PACKETS_WITHOUT_PICTURE = 3000  # at the beginning: two minutes in which nothing decodes are not a video
@@ -121,6 +122,8 @@ class SegmentReader:
                 self.decode_errors += mine and error_lines() > lines
             self.keyframes += mine and packet.is_keyframe
             shown = shown or bool(frames)
+            vitals.frames += len(frames)
+            vitals.bytes += packet.size
             if not shown and seen > PACKETS_WITHOUT_PICTURE:
                 return
             yield from frames

@@ -30,6 +30,7 @@ from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
 from vsal.video.ffmpeg import find_ffmpeg
+from vsal.vitals import vitals
 
 # Demuxers whose time begins near 0 as a rule; in the others (transport streams) it begins anywhere and is shifted.
 _ZERO_BASED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -270,6 +271,7 @@ def _write(
     # In decoding order over all streams, so that the muxer has little to hold back.
     for _, lane, packet in heapq.merge(*lanes, key=lambda item: item[:2]):
         packet.stream = video if lane == 0 else streams[packet.stream_index]
+        vitals.bytes += packet.size
         output.mux(packet)
 
 

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from vsal import manifest, storage
 from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
-from vsal.distributed.job import Job
+from vsal.distributed.prepare.job import Job
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
 from vsal.saliency import Masks
 from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk
+from vsal.vitals import vitals
 
 
 class OpenTitle:
@@ -30,7 +31,6 @@ class OpenTitle:
 
     def __init__(self, job: Job, item: WorkItem, info: VideoInfo, segments: int) -> None:
         self.title_id = item.title.title_id
-        self.frames_received = 0
         decider = make_cut_decider(job.settings, job.shot_model)
         self._assembly = TitleAssembly(self.title_id, info, segments, job.settings, decider)
         self._target = manifest.maps_uri(job.out, self.title_id)
@@ -40,8 +40,12 @@ class OpenTitle:
         )
         try:
             self._staging = storage.staging_file(self._target)
+        except OSError as error:
+            raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
+        try:
             self._writer = manifest.ManifestWriter(self._staging, metadata)
         except OSError as error:
+            storage.discard(self._staging)
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
 
     def add(self, chunk: Chunk, masks: Masks | None) -> int:
@@ -51,7 +55,7 @@ class OpenTitle:
             JoinBroken: two segments do not fit together.
             TitleFailed: the rows could not be written.
         """
-        self.frames_received += len(chunk.pts)
+        vitals.frames += len(chunk.pts)
         rows = self._assembly.add(chunk, masks)
         self._write(rows)
         return len(rows)
@@ -77,6 +81,7 @@ class OpenTitle:
         storage.discard(self._staging)
 
     def _write(self, rows: list[manifest.MapRow]) -> None:
+        vitals.rows += len(rows)
         try:
             self._writer.append(rows)
         except OSError as error:

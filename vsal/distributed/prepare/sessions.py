@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import ray
 
 import vsal
+from vsal.distributed.prepare.job import SessionDevice
+from vsal.distributed.pulse import Attendance, Ticket, failures_told
 from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.saliency import Masks
+from vsal.vitals import vitals
 
 if TYPE_CHECKING:
     from vsal.saliency.ordered import Memory, Run
     from vsal.saliency.session import SaliencySession
-
-SessionDevice = Literal["cpu", "gpu"]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,16 @@ class SaliencyActor:
         device: cpu or gpu; a GPU that is asked for and not active is an error, never a silent CPU.
         threads: of a CPU session.
         gpu_fraction: share of a GPU's memory that the session may take.
+        ticket: under which it reports for as long as it lives.
     """
 
-    def __init__(self, device: SessionDevice, threads: int, gpu_fraction: float) -> None:
+    def __init__(self, device: SessionDevice, threads: int, gpu_fraction: float, ticket: Ticket) -> None:
         if device == "cpu":
             # Ray leaves every GPU visible to a worker that asked for none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._device, self._threads, self._gpu_fraction = device, threads, gpu_fraction
         self._made: SaliencySession | None = None
+        self._attendance = Attendance(ticket)
 
     def ready(self, model: list[Any]) -> ActorReport:
         """Answers once the session is made."""
@@ -72,30 +78,41 @@ class SaliencyActor:
             of 255 exact.
 
         Raises:
-            TitleFailed: the model does not take the window.
+            StepFailed: the model does not take the window, in a fresh session either.
         """
-        session = self._session(model)
-        try:
-            masks = session.run(frames, motion)
+        with self._attendance.busy(), failures_told():
+            masks = self._twice(model, frames, lambda session: session.run(frames, motion))
             gates = None if masks.gate is None else masks.gate.astype(np.float16)
             return Masks(masks.saliency.astype(np.float16), gates)
-        except Exception as error:
-            raise _model_error(frames, error) from error
 
     def infer_in_order(self, model: list[Any], run: Run, memory: Memory | None) -> tuple[Masks, Memory | None]:
         """Masks of a run of a model that needs its frames in order, and its memory for the next run of the title.
 
         Raises:
-            TitleFailed: the model does not take the run.
+            StepFailed: the model does not take the run, in a fresh session either.
         """
         from vsal.saliency.ordered import run_in_order
 
-        session = self._session(model)
+        with self._attendance.busy(), failures_told():
+            masks, after = self._twice(model, run.frames, lambda session: run_in_order(session, run, memory))
+            return Masks(masks.astype(np.float16), None), after
+
+    def _twice(
+        self, model: list[Any], frames: npt.NDArray[np.uint8], work: Callable[[SaliencySession], Result]
+    ) -> Result:
+        """The work of a session; where one fails, that of a fresh one: only what that repeats is the model's fault."""
         try:
-            masks, memory = run_in_order(session, run, memory)
+            result = work(self._session(model))
         except Exception as error:
-            raise _model_error(run.frames, error) from error
-        return Masks(masks.astype(np.float16), None), memory
+            logging.getLogger(__name__).warning("a session failed and is made anew: %s", error)
+            self._made = None
+            try:
+                result = work(self._session(model))
+            except Exception as again:
+                detail = f"the model failed on frames of shape {frames.shape}, in a fresh session too: {again}"
+                raise TitleFailed(Reason.MODEL_ERROR, detail) from again
+        vitals.frames += len(frames)
+        return result
 
     def _session(self, model: list[Any]) -> SaliencySession:
         if self._made is None:
@@ -107,10 +124,6 @@ class SaliencyActor:
                 ray.get(model[0]), device=self._device, threads=self._threads, gpu_mem_limit_bytes=limit
             )
         return self._made
-
-
-def _model_error(frames: npt.NDArray[np.uint8], error: Exception) -> TitleFailed:
-    return TitleFailed(Reason.MODEL_ERROR, f"the model failed on frames of shape {frames.shape}: {error}")
 
 
 def gpu_memory_limit(fraction: float) -> int:

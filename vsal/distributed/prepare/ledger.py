@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from vsal import manifest, storage
 from vsal.catalog import Title
-from vsal.distributed.outcomes import RunSummary, TitleOutcome
-from vsal.distributed.tally import Tally
+from vsal.distributed.outcomes import Outcome, Summary, Tally
 from vsal.manifest.titles import read_titles
 from vsal.planning import WorkItem
 
 
-class Ledger(Tally[TitleOutcome]):
+class Ledger(Tally):
     """Outcomes of the titles of one run, beside what earlier runs wrote of theirs."""
 
     def __init__(self, out: str, titles: int, began: float) -> None:
@@ -27,13 +26,11 @@ class Ledger(Tally[TitleOutcome]):
             title = item.title
             if item.failure is not None:
                 failure = item.failure
-                self.settle(
-                    TitleOutcome(title.title_id, title.uri, "failed", failure.reason, failure.detail, attempts=1)
-                )
+                self.settle(Outcome(title.title_id, title.uri, "failed", failure.reason, failure.detail))
             elif item.committed and not force:
                 self.settle(self._skipped(title))
 
-    def _skipped(self, title: Title) -> TitleOutcome:
+    def _skipped(self, title: Title) -> Outcome:
         record = self._records.get(title.title_id)
         if record is not None and record.status != "failed":
             frames, shots, maps = record.frames, record.shots, record.maps
@@ -41,21 +38,24 @@ class Ledger(Tally[TitleOutcome]):
             with manifest.read_manifest(self._out).title(title.title_id) as committed:
                 frames, shots, maps = committed.frames, committed.shot_count, committed.map_count
         path = f"maps/{title.title_id}.parquet"
-        return TitleOutcome(title.title_id, title.uri, "skipped", path=path, frames=frames, shots=shots, maps=maps)
+        return Outcome(
+            title.title_id, title.uri, "skipped", path=path, frames=frames, figures={"shots": shots, "maps": maps}
+        )
 
-    def write(self, summary: RunSummary) -> None:
+    def write(self, summary: Summary) -> None:
         """Writes OUT/titles.parquet and OUT/runs/<run_id>.json.
 
         Titles of earlier runs that are not in this catalogue stay in the table.
         """
         for outcome in summary.outcomes:
             self._records[outcome.title_id] = _record(outcome)
+        storage.sweep(storage.join(self._out, "maps"))  # what killed writers left
         manifest.write_titles(self._out, list(self._records.values()))
         document = json.dumps(summary.document(), indent=1)
         storage.write_bytes(manifest.runs_uri(self._out, summary.run_id), document.encode())
 
 
-def _record(outcome: TitleOutcome) -> manifest.TitleRecord:
+def _record(outcome: Outcome) -> manifest.TitleRecord:
     return manifest.TitleRecord(
         title_id=outcome.title_id,
         uri=outcome.uri,
@@ -64,8 +64,8 @@ def _record(outcome: TitleOutcome) -> manifest.TitleRecord:
         detail=outcome.detail,
         path=outcome.path,
         frames=outcome.frames,
-        shots=outcome.shots,
-        maps=outcome.maps,
+        shots=outcome.figures.get("shots", 0),
+        maps=outcome.figures.get("maps", 0),
         seconds=outcome.seconds,
         attempts=outcome.attempts,
     )
