@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
@@ -17,7 +19,7 @@ from vsal import storage
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import MAX_PIXELS, MAX_SIDE, describe, open_container
 from vsal.video.orientation import UPRIGHT, Orientation
-from vsal.video.stream_facts import display_matrix
+from vsal.video.stream_facts import StreamFacts, display_matrix, stream_facts
 
 # Containers in which a seek to a keyframe's time lands on it, or before it.
 SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"})
@@ -25,6 +27,7 @@ SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"})
 _WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
 _DISPLAY_TIMES_NOT_DERIVED = frozenset({"h264", "hevc", "vvc"})
 FIRST_PICTURE_PACKETS = 60  # a stream that shows nothing in two seconds is left to the scan, which counts damage
+PATIENT_PACKETS = 3000  # an encode needs it: as long as a scan waits for one
 _THUMBNAILS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FRACTIONS = ("time_base", "fps", "sample_aspect_ratio")
 
@@ -130,10 +133,49 @@ def probe(uri: str, decode: bool = True) -> VideoInfo:
     Raises:
         TitleFailed: with the reason under which the title is to be reported.
     """
-    try:
-        with open_container(uri) as container:
+    with _reading(uri), open_container(uri) as container:
+        stream = best_video_stream(container, uri)
+        picture = _first_picture(container, stream, uri) if decode else None
+        return _describe(uri, container, stream, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open file with all that one opening tells of its best video stream.
+
+    Attributes:
+        container: read up to the first picture.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    info: VideoInfo
+    facts: StreamFacts
+
+
+@contextmanager
+def open_source(uri: str) -> Iterator[Source]:
+    """Open a file for an encode: what `probe` tells, and what an encoder must carry over.
+
+    Raises:
+        TitleFailed: with the reason under which the title is to be reported; nothing of it decodes, for one.
+    """
+    with ExitStack() as stack:
+        with _reading(uri):
+            container = stack.enter_context(open_container(uri))
             stream = best_video_stream(container, uri)
-            return _describe(uri, container, stream, _first_picture(container, stream, uri) if decode else None)
+            picture = _first_picture(container, stream, uri, patient=True)
+            if picture is None:
+                raise TitleFailed(Reason.DECODE_ERROR, f"no frame of {uri} decodes")
+            info = _describe(uri, container, stream, picture)
+            source = Source(container, stream, info, stream_facts(container, stream, picture))
+        yield source
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    try:
+        yield
     except (av.error.FFmpegError, OSError) as error:
         raise TitleFailed(Reason.UNREADABLE, f"{uri} cannot be read: {describe(error)}") from error
 
@@ -162,20 +204,23 @@ def check_size(width: int, height: int, uri: str) -> None:
         )
 
 
-def _first_picture(container: InputContainer, stream: VideoStream, uri: str) -> VideoFrame | None:
+def _first_picture(
+    container: InputContainer, stream: VideoStream, uri: str, patient: bool = False
+) -> VideoFrame | None:
     """The first picture that decodes, or None: orientation and pixel format are known for certain only from it."""
     decoder = stream.codec_context
     decoder.thread_count = 1
     decoder.options = {"max_pixels": str(MAX_PIXELS), "skip_loop_filter": "all"}
     packets = 0
-    for packet in islice(container.demux(stream), FIRST_PICTURE_PACKETS):
+    for packet in islice(container.demux(stream), PATIENT_PACKETS if patient else FIRST_PICTURE_PACKETS):
         if packet.size and packet.has_sidedata("encryption_info"):
             raise TitleFailed(Reason.UNSUPPORTED, f"{uri} is encrypted (Common Encryption)")
         packets += packet.size > 0
         try:
             frames = decoder.decode(packet)
-            if not frames and packet.is_keyframe:
-                # A decoder that waits for frames to reorder gives the keyframe out at once when it is flushed.
+            if not frames and packet.is_keyframe and not patient:
+                # A decoder that waits for frames to reorder gives the keyframe out at once when it is flushed; one
+                # that waits for the second field loses it.
                 frames = decoder.decode(None)
                 decoder.flush_buffers()
         except av.error.FFmpegError:
