@@ -14,16 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.media import encode, moving_picture, scan
+from tests.video.media import SETTINGS, encode, moving_picture, scan, size_for
 from vsal.assembly import TitleAssembly
 from vsal.errors import Reason, TitleFailed
+from vsal.manifest import MapRow
 from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
 from vsal.video.decode import SegmentReader
 from vsal.video.probe import probe
+from vsal.video.scan import scan_segment
 from vsal.video.segments import WHOLE, Segment
 from vsal.video.shots import AdaptiveCuts
-from vsal.video.times import CodingOrder, Timestamps
+from vsal.video.times import CodingOrder, Timestamps, last_duration
 
 Pictures = list[npt.NDArray[np.uint8]]
 X264 = {"plain": "bframes=0", "b": "bframes=2:b-adapt=0", "pyramid": "bframes=8:b-pyramid=normal:b-adapt=0:ref=8"}
@@ -130,16 +132,12 @@ def matroska(path: Path, pictures: Pictures, step_ms: int, header_ms: float | No
     return path
 
 
-def assembled(path: Path) -> TitleAssembly:
-    from tests.video.media import SETTINGS, size_for
-    from vsal.video.scan import scan_segment
-
-    info = probe(str(path))
+def assembled(path: Path) -> tuple[TitleAssembly, list[MapRow]]:
+    info, rows = probe(str(path)), []
     title = TitleAssembly("t", info, 1, PrepareSettings(), AdaptiveCuts())
     for chunk in scan_segment(info, WHOLE, SETTINGS, size_for):
-        title.add(chunk, Masks(np.zeros(chunk.frames.shape[:3], np.float32), None))
-    list(title.close())
-    return title
+        rows += title.add(chunk, Masks(np.zeros(chunk.frames.shape[:3], np.float32), None))
+    return title, rows + list(title.close())
 
 
 def test_times_that_header_and_frames_contradict_fail(tmp_path: Path) -> None:
@@ -154,7 +152,7 @@ def test_times_that_header_and_frames_contradict_fail(tmp_path: Path) -> None:
 )
 def test_a_wrong_header_alone_warns(step_ms: int, header_ms: float | None, warned: bool, tmp_path: Path) -> None:
     path = matroska(tmp_path / "clip.mkv", moving_picture(120), step_ms, header_ms)
-    detail = assembled(path).totals().detail
+    detail = assembled(path)[0].totals().detail
     assert bool(detail) == warned
     assert not warned or ("5.0" in detail and "12.00 s" in detail)
 
@@ -163,4 +161,53 @@ def test_good_videos_are_as_long_as_they_say(shared_data: Path) -> None:
     wrong = {"fuzzing-corpus__launch.mpg"}  # its header says 0.06 s of 10
     for path in sorted((shared_data / "videos" / "good").iterdir()):
         if path.stat().st_size < 1_000_000 or path.suffix in (".mpg", ".avi"):
-            assert bool(assembled(path).totals().detail) == (path.name in wrong), path.name
+            assert bool(assembled(path)[0].totals().detail) == (path.name in wrong), path.name
+
+
+def last_duration_of(path: Path) -> int:
+    return assembled(path)[1][-1].pts_end - times_of(path)[-1]
+
+
+@pytest.mark.parametrize(
+    ("ending", "steps_ms", "last_ms"),
+    [
+        ("mp4", [100] * 20, 500),  # told by its sample: longer than all before
+        ("mp4", [100] * 20, 60),
+        ("ts", [100] * 10 + [40] * 10, 40),  # nothing is told: the median of the last steps, not the average of all
+        ("flv", [40] * 10 + [200] * 10, 200),
+    ],
+)
+def test_the_last_frame_lasts_as_its_packet_says_or_as_those_before(
+    ending: str, steps_ms: list[int], last_ms: int, tmp_path: Path
+) -> None:
+    path = tmp_path / f"clip.{ending}"
+    pts = [0, *itertools.accumulate(steps_ms)]
+    encode(path, moving_picture(len(pts)), pts=pts, time_base=Fraction(1, 1000), bframes=0)
+    if ending == "mp4":
+        told_by_the_last_sample(path, last_ms)
+    assert last_duration_of(path) * probe(str(path)).time_base == Fraction(last_ms, 1000)
+
+
+def told_by_the_last_sample(path: Path, last_ms: int) -> None:
+    """Rewrite the last entry of an MP4's table of sample durations (stts), as players write it."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stts") + 4
+    (entries,) = struct.unpack_from(">I", data, at + 4)
+    count, _ = struct.unpack_from(">II", data, at + 8 * entries)
+    assert count == 1
+    struct.pack_into(">I", data, at + 8 * entries + 4, last_ms * probe(str(path)).time_base.denominator // 1000)
+    path.write_bytes(data)
+
+
+def test_a_duration_of_one_tick_is_not_believed(shared_data: Path) -> None:
+    # Slow motion of a phone: its packets tell steps in decoding order, 9 ticks where frames are 3000 apart.
+    assert last_duration_of(shared_data / "videos" / "good" / "media__sample_sef_slow_motion.mp4") == 3000
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=30), st.integers(0, 9000), st.integers(1, 9000))
+def test_the_last_duration_is_told_or_one_that_was_seen(steps: list[int], told: int, usual: int) -> None:
+    recent = [0, *itertools.accumulate(steps)]
+    found = last_duration(recent, told, usual)
+    assert found == told if 2 * told >= min(steps[-9:]) else found in steps[-9:]
+    assert last_duration(recent[-10:], told, usual) == found
+    assert last_duration([7], told, usual) == (told or usual)

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median_low
 from typing import Any
 
 from av.packet import Packet
 from av.video.frame import VideoFrame
+
+RECENT_STEPS = 9  # between frames, whose median stands for a duration that is not told
+
+
+def last_duration(recent: Sequence[int], told: int, usual: int) -> int:
+    """How long a title's last frame is shown, in ticks: no later frame says it.
+
+    Args:
+        recent: pts of the last frames, RECENT_STEPS + 1 of them or all.
+        told: by the frame's packet; 0 where it tells nothing. Packets of some files tell the step to the next packet in
+            decoding order, or one tick: what is less than half of every recent step is not believed.
+        usual: for a title of one frame.
+    """
+    steps = [after - before for before, after in pairwise(recent)][-RECENT_STEPS:]
+    if told > 0 and (not steps or 2 * told >= min(steps)):
+        return told
+    return median_low(steps) if steps else usual
 
 
 class TimeDisorder(Exception):
