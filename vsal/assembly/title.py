@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk
 from vsal.video.shots import CutDecider
 from vsal.video.span import check_span
+from vsal.video.times import RECENT_STEPS, last_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class TitleAssembly:
         )
         self._info = info
         self._first_pts: int | None = None
-        self._last_pts = 0
+        self._recent_pts: deque[int] = deque(maxlen=RECENT_STEPS + 1)
         self._warning = ""
 
     @property
@@ -89,7 +91,7 @@ class TitleAssembly:
             if len(stretch.pts):
                 if self._first_pts is None:
                     self._first_pts = int(stretch.pts[0])
-                self._last_pts = int(stretch.pts[-1])
+                self._recent_pts.extend(stretch.pts[-RECENT_STEPS - 1 :].tolist())
                 self._maps.push(stretch)
                 self._cuts.push(stretch.score, self._clock.seconds_of(stretch.pts), stretch.tiny)
                 rows += self._maps.rows(self._cuts.take_final(), self._cuts.final_before)
@@ -108,7 +110,8 @@ class TitleAssembly:
                 Reason.DECODE_ERROR,
                 f"no frame of the title could be decoded ({self._stitcher.decode_errors} damaged packets)",
             )
-        pts_end = self._last_pts + max(self._stitcher.last_duration_pts, 1)
+        told, usual = self._stitcher.last_duration_pts, self._info.frame_duration
+        pts_end = self._recent_pts[-1] + last_duration(list(self._recent_pts), told, usual)
         span_s = float((pts_end - (self._first_pts or 0)) * self._info.time_base)
         self._warning = check_span(self._info, self._stitcher.frames, span_s)
         yield from self._maps.close(self._cuts.close(), pts_end)

@@ -23,9 +23,9 @@ from vsal.video.stream_facts import StreamFacts, display_matrix, stream_facts
 
 # Containers in which a seek to a keyframe's time lands on it, or before it.
 SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"})
-# AVI says when packets are decoded. FFmpeg derives from it when frames are shown, except for these codecs.
+# AVI says when packets are decoded. Where frames are shown in another order FFmpeg guesses when, and not always right.
 _WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
-_DISPLAY_TIMES_NOT_DERIVED = frozenset({"h264", "hevc", "vvc"})
+_REORDERING = frozenset({"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3"})
 FIRST_PICTURE_PACKETS = 60  # a stream that shows nothing in two seconds is left to the scan, which counts damage
 PATIENT_PACKETS = 3000  # an encode needs it: as long as a scan waits for one
 _THUMBNAILS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -86,8 +86,8 @@ class VideoInfo:
 
     @property
     def timed_by_coding(self) -> bool:
-        """Whether the container knows only when packets are decoded, not when frames are shown."""
-        return self.container in _WITHOUT_DISPLAY_TIMES and self.codec in _DISPLAY_TIMES_NOT_DERIVED
+        """Whether the container knows only when packets are decoded, and frames may be shown in another order."""
+        return self.container in _WITHOUT_DISPLAY_TIMES and self.codec in _REORDERING
 
     @property
     def whole_reason(self) -> str | None:

@@ -51,7 +51,7 @@ class SegmentEnd:
     decode_errors: int
     first_digest: bytes
     past: Past | None  # None at the title's end
-    last_duration_pts: int  # of the last frame
+    last_duration_pts: int  # of the last frame, as its packet tells; 0 where it does not
     interlaced: bool
     keyframes: int
 
@@ -274,7 +274,7 @@ class _Scan:
             decode_errors=self._reader.decode_errors,
             first_digest=self._first_digest,
             past=self._past,
-            last_duration_pts=self._duration or self._info.frame_duration,
+            last_duration_pts=self._duration,
             interlaced=self._interlaced,
             keyframes=self._reader.keyframes,
         )

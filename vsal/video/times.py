@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median_low
 from typing import Any
 
 from av.packet import Packet
 from av.video.frame import VideoFrame
+
+RECENT_STEPS = 9  # between frames, whose median stands for a duration that is not told
+
+
+def last_duration(recent: Sequence[int], told: int, usual: int) -> int:
+    """How long a title's last frame is shown, in ticks: no later frame says it.
+
+    Args:
+        recent: pts of the last frames, RECENT_STEPS + 1 of them or all.
+        told: by the frame's packet; 0 where it tells nothing. Packets of some files tell the step to the next packet in
+            decoding order, or one tick: what is less than half of every recent step is not believed.
+        usual: for a title of one frame.
+    """
+    steps = [after - before for before, after in pairwise(recent)][-RECENT_STEPS:]
+    if told > 0 and (not steps or 2 * told >= min(steps)):
+        return told
+    return median_low(steps) if steps else usual
 
 
 class TimeDisorder(Exception):
@@ -21,12 +41,12 @@ class CodingOrder:
     the n-th packet's time: the packet that many places before the one with which the frame came.
 
     Attributes:
-        rising: the packets' times have risen in decoding order all along, so they say nothing of the order of display.
+        rising: the packets' times of display have risen in decoding order all along: they say nothing of the order.
     """
 
     def __init__(self) -> None:
         self.rising = True
-        self._packets: deque[int | None] = deque()  # whose times no frame has been given
+        self._packets: deque[tuple[int | None, int | None]] = deque()  # (pts, dts), of which no frame has had the time
         self._late: int | None = None  # packets that follow a frame's own before it comes
         self._highest: int | None = None
 
@@ -36,19 +56,20 @@ class CodingOrder:
         if pts is not None:
             self.rising = self.rising and (self._highest is None or pts > self._highest)
             self._highest = pts if self._highest is None else max(pts, self._highest)
-        self._packets.append(pts)
+        self._packets.append((pts, packet.dts if packet.dts is not None else pts))
 
-    def next(self, frame: VideoFrame) -> int | None:
-        """The time of the next frame; None where no packet has one."""
+    def next(self, frame: VideoFrame) -> tuple[int | None, int | None]:
+        """pts and dts of the packet whose time the next frame has; None where none has one."""
         packets = self._packets
         if self._late is None:
             # Packets before the first frame's own gave none: the file begins in the middle, or damaged.
-            while frame.pts in packets and packets[0] != frame.pts:
+            own = next((place for place, (pts, _) in enumerate(packets) if pts == frame.pts), 0)
+            for _ in range(own):
                 packets.popleft()
             self._late = max(0, len(packets) - 1)
         while len(packets) > self._late + 1:  # a packet that gave no frame
             packets.popleft()
-        return packets.popleft() if packets else None
+        return packets.popleft() if packets else (None, None)
 
 
 class Timestamps:
@@ -57,13 +78,14 @@ class Timestamps:
     Args:
         frame_duration: in ticks of the time base, for frames without a time.
         strict: raise where a time is missing or out of order.
-        by_coding: the container does not know when frames are shown, as `CodingOrder` has it. Where that is not known
-            beforehand, it shows when a frame goes back in time though the packets did not.
+        by_coding: the container knows only when packets are decoded, as `CodingOrder` has it. Of a file that gives such
+            times out as those of display it is found out when a frame goes back in time though the packets did not.
     """
 
     def __init__(self, frame_duration: int, strict: bool, by_coding: bool = False) -> None:
         self._duration, self._strict, self._by_coding = frame_duration, strict, by_coding
         self._order = CodingOrder()
+        self._found_out = False
         self._last: int | None = None
         self._last_raw: int | None = None
         self._shift = 0
@@ -81,11 +103,15 @@ class Timestamps:
         raw, last = frame.pts, self._last
         if self._strict and (raw is None or (last is not None and raw <= last)):
             raise TimeDisorder(f"after pts {last} comes a frame at pts {raw}")
-        coded = self._order.next(frame)
+        given_out, decoded = self._order.next(frame)
         back = raw is not None and self._last_raw is not None and raw < self._last_raw
-        self._by_coding = self._by_coding or (back and self._order.rising and coded is not None)
+        # Packets whose times do not rise have those of display after all.
+        self._found_out = (self._found_out or (back and given_out is not None)) and self._order.rising
         self._last_raw = raw
-        pts = self._in_coding_order(coded) if self._by_coding else self._in_order(raw if raw is not None else frame.dts)
+        if self._by_coding or self._found_out:
+            pts = self._in_coding_order(decoded if self._by_coding else given_out)
+        else:
+            pts = self._in_order(raw if raw is not None else frame.dts)
         self._last = pts
         return pts
 
