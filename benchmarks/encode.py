@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from vsal import storage
-from vsal.encode.programs import find_ffmpeg
-from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import encode_title
 from vsal.manifest import ManifestWriter, MapRow, file_metadata, maps_uri
 from vsal.roi.grid import block_grid_shape, block_means
 from vsal.roi.qp import qp_offsets
 from vsal.settings import PrepareSettings
+from vsal.video.ffmpeg import find_ffmpeg
 from vsal.video.probe import probe
 from vsal.video.synthetic import SyntheticTitle, render_title, synthetic_title
 
-ENCODERS = ((Codec.X264, "medium"), (Codec.X265, "fast"))
+ENCODERS = (("x264", "medium"), ("x265", "fast"))
 SIZES = ((1280, 720), (1920, 1080))
 SIZE_TOLERANCE = 0.01
 
@@ -146,7 +146,7 @@ def chunks_gain(folder: Path, source: Path, given: argparse.Namespace) -> Iterat
     ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
     ratios = []
     for number in range(given.pairs):
-        settings = EncodeSettings(Codec.X264, roi=False, chunked=True, chunk_s=given.seconds / (4 * cores), crf=23)
+        settings = EncodeSettings("x264", roi=False, chunked=True, chunk_s=given.seconds / (4 * cores), crf=23)
         times: dict[str, float] = {}
         for what in ("vsal", "ffmpeg") if number % 2 else ("ffmpeg", "vsal"):
             begun = time.perf_counter()

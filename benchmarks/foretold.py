@@ -15,6 +15,7 @@ import argparse
 import csv
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +23,9 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import PictureType
 
-from vsal.encode.roi_graphs import FrameShape, RoiMarker, RoiUnit
-from vsal.encode.settings import Codec
+from vsal.encode.maps.regions import FrameShape, QpUnit, RoiMarker
 from vsal.evaluate.saliency.arms import ELSEWHERE, OBSERVERS, PRIOR, Arm
 from vsal.evaluate.saliency.clip_scores import by_blocks
 from vsal.evaluate.saliency.foretold import EVEN_SHARE, foretell
@@ -43,6 +44,7 @@ from vsal.video.decode import SegmentReader
 from vsal.video.segments import WHOLE
 
 CRFS = (24, 29, 34, 39)
+MAX_RECTANGLES = 300
 PRESET = "veryfast"  # a sweep of nine clips in a quarter of an hour on one core
 RATE_HZ = 12.0
 COLUMNS = ("clip", "map", "bd_rate", "bd_rate_even", "bd_rate_plain", "qp_gain", "rate", "rate_even")
@@ -109,7 +111,7 @@ def account_of(clip: GazeClip, scanned: Scanned, seconds: float) -> Account:
     moments_s = clock.seconds_of(scanned.pts[at])
     odd = observers(clip.fixations, odd=True)
     density = looks_at(clip.fixations, odd, moments_s, judged_size(info.display_aspect), ACCOUNT_S).density
-    blocks = by_blocks(density, (info.width, info.height), info.rotation_deg)
+    blocks = by_blocks(density, (info.width, info.height), info.orientation)
     weight = blocks / np.maximum(blocks.max(axis=(1, 2), keepdims=True), 1e-12)
     reader = SegmentReader(info, WHOLE, exact=True).frames()
     frames = [frame for _, (_, frame) in zip(range(count), reader, strict=False)]
@@ -130,7 +132,7 @@ def control_rows(
     rows = {}
     for name, density in densities.items():
         saliency = density / np.maximum(density.max(axis=(1, 2), keepdims=True), 1e-12)
-        grids = by_blocks(saliency.astype(np.float32), (info.width, info.height), info.rotation_deg).clip(0, 1)
+        grids = by_blocks(saliency.astype(np.float32), (info.width, info.height), info.orientation).clip(0, 1)
         ends = [*starts[1:], len(scanned.pts)]
         rows[name] = [
             MapRow("clip", 0, i, start, end, 0, 0, info.time_base, info.width, info.height, 1, 0.0,
@@ -144,20 +146,16 @@ def encoded(account: Account, scanned: Scanned, rows: Sequence[MapRow] | None, c
     """One encode with x264, and its errors."""
     info = scanned.info
     shape = FrameShape(info.width, info.height, info.pix_fmt, info.time_base)
-    with av.open(str(path), "w", format="mp4") as output:
+    marker = None if rows is None else RoiMarker(rows, shape, QpUnit.at_depth(8), MAX_RECTANGLES)
+    with av.open(str(path), "w", format="mp4") as output, marker or nullcontext():
         options = {"crf": str(crf), "preset": PRESET, "threads": "1"}
         stream = output.add_stream("libx264", rate=info.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, info.pix_fmt
         stream.codec_context.time_base = info.time_base
-        marker = None if rows is None else RoiMarker(rows, shape, RoiUnit.of(Codec.X264, 8), 300)
-        if marker is not None:
-            marker.__enter__()
         for frame, pts in zip(account.frames, scanned.pts, strict=False):
-            frame.pts, frame.time_base, frame.pict_type = int(pts), info.time_base, av.video.frame.PictureType.NONE
+            frame.pts, frame.time_base, frame.pict_type = int(pts), info.time_base, PictureType.NONE
             output.mux(stream.encode(frame if marker is None else marker.mark(frame)))
         output.mux(stream.encode(None))
-        if marker is not None:
-            marker.__exit__(None, None, None)
     with av.open(str(path)) as container:
         size = sum(packet.size for packet in container.demux(video=0))
     nearest = np.searchsorted(account.at, np.arange(len(account.frames)), side="right") - 1

@@ -17,6 +17,8 @@ class Reason(StrEnum):
     WORKER_DIED = "worker_died"
     TIMEOUT = "timeout"
     WRITE_FAILED = "write_failed"
+    INTERRUPTED = "interrupted"  # the run was stopped, the title is not at fault
+    INTERNAL = "internal"  # a fault of vsal's own
 
 
 class VsalError(Exception):
@@ -25,6 +27,10 @@ class VsalError(Exception):
 
 class SettingsError(VsalError):
     """A setting or an input that stops the run before any work is done."""
+
+
+class SettingIgnored(SettingsError):
+    """Under this setting an encoder would ignore the maps and report success; the text names the remedy."""
 
 
 class TitleFailed(VsalError):

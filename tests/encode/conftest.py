@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.encode.titles import write_manifest, write_source
-from vsal.encode.programs import find_ffmpeg, find_kvazaar_ffmpeg, find_svtav1
+from vsal.encode.codecs.kvazaar import find_kvazaar_ffmpeg
+from vsal.encode.codecs.svtav1 import find_svtav1
 from vsal.errors import SettingsError
+from vsal.video.ffmpeg import find_ffmpeg
 
 
 def _missing(what: str) -> None:

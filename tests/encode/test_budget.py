@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.encode.test_title import settings_of
 from vsal.encode.budget import measure_share, top_area
 from vsal.encode.chunks import encode_chunk
-from vsal.encode.picture import read_picture
-from vsal.encode.settings import Budget, Codec
+from vsal.encode.settings import Budget
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title, finish, plan_title
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
@@ -36,21 +36,21 @@ def test_the_top_area_gets_about_the_share_that_was_asked_for(
     share: float, source: Path, prepared: Path, tmp_path: Path
 ) -> None:
     budget = Budget(0.25, share)
-    settings = settings_of(Codec.X264, budget=budget)
+    settings = settings_of("x264", budget=budget)
     record = encode_title(str(prepared), "title", settings, str(tmp_path))
     assert record["budget"]["achieved"] == pytest.approx(share, abs=0.03)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vsal.encode.title.solve_gain", lambda *_: pytest.fail("it was solved again"))
         assert encode_title(str(prepared), "title", settings, str(tmp_path))["skipped"]
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
-        picture = read_picture(str(source))
-        again = measure_share(title, picture, settings_of(Codec.X264), budget, record["gain"])
+        picture = read_source_facts(str(source))
+        again = measure_share(title, picture, settings_of("x264"), budget, record["gain"])
         assert again == pytest.approx(record["budget"]["achieved"], abs=0.02)
-        assert measure_share(title, picture, settings_of(Codec.X264), budget, 0.0) < 0.3
+        assert measure_share(title, picture, settings_of("x264"), budget, 0.0) < 0.3
 
 
 def test_the_share_can_be_measured_on_the_whole_title(source: Path, prepared: Path, tmp_path: Path) -> None:
-    settings = settings_of(Codec.X264, budget=Budget(0.25, 0.5), measure_share=True, chunked=True, chunk_s=1.0)
+    settings = settings_of("x264", budget=Budget(0.25, 0.5), measure_share=True, chunked=True, chunk_s=1.0)
     plan = plan_title(str(prepared), "title", settings, str(tmp_path))
     first = [encode_chunk(chunk) for chunk in plan.chunks]
     again = [encode_chunk(chunk) for chunk in plan.chunks]
@@ -66,7 +66,7 @@ def test_the_share_can_be_measured_on_the_whole_title(source: Path, prepared: Pa
 
 def test_a_share_that_was_not_asked_for_is_not_measured() -> None:
     with pytest.raises(SettingsError, match="--top-area"):
-        settings_of(Codec.X264, measure_share=True)
+        settings_of("x264", measure_share=True)
 
 
 @pytest.mark.parametrize(("area", "share"), [(0.0, 0.4), (1.0, 0.4), (0.25, 0.0), (0.25, 1.2)])

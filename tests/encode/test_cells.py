@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsal.encode.cells import cell_offsets, cell_saliency, exact_offsets, qindex_of_crf, qindex_offsets
-from vsal.encode.svtav1 import MOST_LEVELS, qindex_levels
+from vsal.encode.codecs.svtav1 import MOST_LEVELS, qindex_levels
+from vsal.encode.maps.cells import cell_offsets, cell_saliency
+from vsal.encode.maps.units import qindex_of_crf, qindex_offsets
 from vsal.manifest import MapRow
-from vsal.roi.qp import QpMapping, qp_offsets
+from vsal.roi.qp import QpMapping, exact_offsets, qp_offsets
 
 
 def row_of(saliency: np.ndarray, width: int, height: int) -> MapRow:

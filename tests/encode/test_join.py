@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsal.encode.join import _decode_times
+from vsal.encode.mux.join import _decode_times
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 6), st.integers(0, 2**32 - 1))

@@ -13,8 +13,8 @@ import pytest
 
 from tests.encode.test_title import ffmpeg_says, program_of, settings_of, times_of
 from tests.encode.titles import SHOT, write_manifest, write_source
-from vsal.encode.picture import read_picture
-from vsal.encode.settings import Codec
+from vsal.encode.codecs import ENCODERS
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title
 
 
@@ -27,9 +27,9 @@ def copied(path: Path) -> list[tuple[int, Fraction, bytes]]:
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-@pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.SVTAV1])
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
 def test_a_variable_frame_rate_stays_as_it_was(
-    codec: Codec, ending: str, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+    codec: str, ending: str, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
 ) -> None:
     steps = np.random.default_rng(0).integers(300, 4000, 48)
     times = [int(t) * 90 for t in np.cumsum(steps) // 90]  # whole milliseconds, for Matroska
@@ -71,9 +71,9 @@ def rich(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
     return rich
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", list(ENCODERS))
 def test_everything_else_that_the_source_holds_is_kept(
-    codec: Codec, rich: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+    codec: str, rich: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
 ) -> None:
     write_manifest(tmp_path / "out", rich)
     settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
@@ -102,9 +102,9 @@ def test_everything_else_that_the_source_holds_is_kept(
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", list(ENCODERS))
 def test_rotation_and_full_range_are_kept(
-    codec: Codec, ending: str, tmp_path: Path, request: pytest.FixtureRequest
+    codec: str, ending: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def turned(stream: Any) -> None:
         stream.set_display_rotation(90)
@@ -138,16 +138,16 @@ def hdr(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-@pytest.mark.parametrize("codec", [Codec.X264, Codec.X265, Codec.VP9, Codec.SVTAV1])
+@pytest.mark.parametrize("codec", ["x264", "x265", "vp9", "svtav1"])
 def test_hdr_metadata_is_kept(
-    codec: Codec, ending: str, hdr: Path, tmp_path: Path, request: pytest.FixtureRequest
+    codec: str, ending: str, hdr: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     write_manifest(tmp_path / "out", hdr)
-    to = "yuv420p" if codec is Codec.VP9 else None  # the libvpx of PyAV's wheel codes 8 bits
+    to = "yuv420p" if codec == "vp9" else None  # the libvpx of PyAV's wheel codes 8 bits
     settings = settings_of(codec, pix_fmt=to, container=ending, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
     made = tmp_path / "dest" / record["output"]
-    before, after = read_picture(str(hdr)), read_picture(str(made))
+    before, after = read_source_facts(str(hdr)), read_source_facts(str(made))
     assert after.light == before.light == (1100, 180)
     assert before.mastering is not None
     assert after.mastering is not None
@@ -158,12 +158,12 @@ def test_hdr_metadata_is_kept(
     assert (after.info.color_primaries, after.info.color_trc, after.info.colorspace) == (9, 16, 9)
     assert after.info.bit_depth == (8 if to else 10)
     # Players of broadcast kind read the container alone, others the stream alone.
-    assert stream_says_hdr(made, BARE[codec]) is (codec is not Codec.VP9)
+    assert stream_says_hdr(made, BARE[codec]) is (codec != "vp9")
     if ending == "mp4":
         assert {box for box in (b"mdcv", b"clli") if box in made.read_bytes()} == {b"mdcv", b"clli"}
 
 
-BARE = {Codec.X264: "h264", Codec.X265: "hevc", Codec.VP9: "ivf", Codec.SVTAV1: "obu"}
+BARE = {"x264": "h264", "x265": "hevc", "vp9": "ivf", "svtav1": "obu"}
 
 
 def stream_says_hdr(path: Path, bare: str) -> bool:
@@ -176,7 +176,7 @@ def stream_says_hdr(path: Path, bare: str) -> bool:
                 if packet.size:
                     packet.stream = copy
                     output.mux(packet)
-    after = read_picture(str(stream))
+    after = read_source_facts(str(stream))
     return after.mastering is not None and after.light is not None
 
 
@@ -202,9 +202,9 @@ def mp4(tmp_path_factory: pytest.TempPathFactory, ffmpeg: str) -> Path:
     return folder / "clip.mp4"
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", list(ENCODERS))
 def test_an_mp4_stays_one_with_all_that_it_holds(
-    codec: Codec, mp4: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+    codec: str, mp4: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
 ) -> None:
     write_manifest(tmp_path / "out", mp4)
     settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
@@ -235,7 +235,7 @@ def timecodes(path: Path) -> set[str]:
 @pytest.mark.parametrize("ending", ["mov", "mkv"])
 def test_a_timecode_goes_into_other_containers(ending: str, mp4: Path, tmp_path: Path) -> None:
     write_manifest(tmp_path / "out", mp4)
-    settings = settings_of(Codec.X264, container=ending)
+    settings = settings_of("x264", container=ending)
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
     assert "timecode" in record["streams"]
     assert timecodes(tmp_path / "dest" / record["output"]) == {"01:00:00:00"}
@@ -264,11 +264,11 @@ def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_timed_data_is_kept_where_the_container_takes_it_and_named_where_not(telemetry: Path, tmp_path: Path) -> None:
     write_manifest(tmp_path / "out", telemetry)
-    record = encode_title(str(tmp_path / "out"), "title", settings_of(Codec.X264), str(tmp_path / "mp4"))
+    record = encode_title(str(tmp_path / "out"), "title", settings_of("x264"), str(tmp_path / "mp4"))
     assert (record["streams"], record["left_out"]) == (["video", "data"], [])
     before = copied(telemetry)
     assert copied(tmp_path / "mp4" / record["output"]) == before
     assert [time for _, time, _ in before] == [0, 1]
-    settings = settings_of(Codec.X264, container="mkv")
+    settings = settings_of("x264", container="mkv")
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "mkv"))
     assert (record["streams"], record["left_out"]) == (["video"], ["data bin_data"])

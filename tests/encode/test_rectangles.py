@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from vsal.encode.levels import fewest_loss_levels
-from vsal.encode.rectangles import cover, draw, rectangles
+from vsal.encode.maps.levels import fewest_loss_levels
+from vsal.encode.maps.rectangles import cover, draw, rectangles
 
 GRIDS = arrays(np.int8, array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.integers(-6, 6))
 
@@ -40,7 +40,7 @@ def test_the_limit_holds_and_the_list_draws_the_grid_it_reports(grid: np.ndarray
 
 @given(GRIDS)
 def test_more_important_regions_come_first(grid: np.ndarray) -> None:
-    offsets = [region.qp_offset for region in cover(grid)[:-1]]
+    offsets = [region.offset for region in cover(grid)[:-1]]
     assert offsets == sorted(offsets)
 
 

@@ -13,10 +13,9 @@ import pytest
 
 from tests.encode.test_title import settings_of
 from tests.encode.titles import wandering, write_manifest, write_source
-from vsal.encode.rectangles import Rectangle, draw
-from vsal.encode.settings import Codec, ExportFormat
-from vsal.encode.sidecar import ExportSettings, export_title
-from vsal.encode.verify import Verdict, verify_title
+from vsal.encode.exports import ExportFormat, ExportSettings, export_title
+from vsal.encode.maps.rectangles import Rectangle, draw
+from vsal.encode.proof.verify import Verdict, verify_title
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 
@@ -152,7 +151,7 @@ def test_svtav1_takes_its_file_and_obeys_it(
             [svtav1, "-i", "stdin", "-b", tmp_path / f"{name}.ivf", "--preset", "12", "--crf", "35", *words],
             input=raw.stdout, check=True, capture_output=True,
         )  # fmt: skip
-    proof = verify_title(title, str(tmp_path / "roi.ivf"), settings_of(Codec.SVTAV1), str(tmp_path / "plain.ivf"))
+    proof = verify_title(title, str(tmp_path / "roi.ivf"), settings_of("svtav1"), str(tmp_path / "plain.ivf"))
     assert proof.verdict is Verdict.OBEYED
 
 
@@ -164,7 +163,7 @@ def test_kvazaar_takes_its_file_and_obeys_it(title: TitleManifest, source: Path,
         subprocess.run(
             [kvazaar, "-v", "error", "-i", source, *coder, tmp_path / f"{name}.mp4"], check=True, capture_output=True
         )
-    proof = verify_title(title, str(tmp_path / "roi.mp4"), settings_of(Codec.KVAZAAR), str(tmp_path / "plain.mp4"))
+    proof = verify_title(title, str(tmp_path / "roi.mp4"), settings_of("kvazaar"), str(tmp_path / "plain.mp4"))
     assert proof.verdict is Verdict.OBEYED, proof
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import write_manifest
-from vsal.encode.proof_picture import proof_picture
-from vsal.encode.settings import Codec, EncodeSettings, ExportFormat
-from vsal.encode.sidecar import export_title
+from vsal.encode.codecs import ENCODERS
+from vsal.encode.exports import ExportFormat, export_title
+from vsal.encode.proof.picture import proof_picture
+from vsal.encode.proof.verify import TitleProof, Verdict, verify_title
+from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import encode_title
-from vsal.encode.verify import TitleProof, Verdict, verify_title
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 
 PURE = {"aq-strength": "0.001", "mbtree": "0"}
@@ -29,15 +30,15 @@ def proof_of(prepared: Path, encoded: Path, settings: EncodeSettings, plain: Pat
         return verify_title(title, str(encoded), settings, None if plain is None else str(plain))
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", list(ENCODERS))
 def test_an_encode_under_its_maps_is_obeyed_and_its_plain_twin_ignored(
-    codec: Codec, prepared: Path, tmp_path: Path, request: pytest.FixtureRequest
+    codec: str, prepared: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
     roi = encode_title(str(prepared), "title", settings, str(tmp_path / "roi"))
     proof = proof_of(prepared, tmp_path / "roi" / roi["output"], settings)
     assert proof.verdict is Verdict.OBEYED, proof
-    assert [shot.method for shot in proof.shots] == ["qp" if codec is Codec.X264 else "psnr"] * 3
+    assert [shot.method for shot in proof.shots] == ["qp" if codec == "x264" else "psnr"] * 3
     plain = encode_title(str(prepared), "title", settings.plain(), str(tmp_path / "plain"))
     assert proof_of(prepared, tmp_path / "plain" / plain["output"], settings).verdict is Verdict.IGNORED
     again = proof_of(prepared, tmp_path / "roi" / roi["output"], settings, tmp_path / "plain" / plain["output"])
@@ -45,7 +46,7 @@ def test_an_encode_under_its_maps_is_obeyed_and_its_plain_twin_ignored(
 
 
 def test_with_the_map_alone_the_decoded_qps_are_the_map(prepared: Path, tmp_path: Path) -> None:
-    settings = settings_of(Codec.X264, encoder_options=PURE, chunked=True, chunk_s=1.0)
+    settings = settings_of("x264", encoder_options=PURE, chunked=True, chunk_s=1.0)
     made = encode_title(str(prepared), "title", settings, str(tmp_path))
     proof = proof_of(prepared, tmp_path / made["output"], settings)
     assert proof.correlation >= 0.98
@@ -82,7 +83,7 @@ def test_a_map_that_went_wrong_on_the_way_is_seen(
     mutation: Callable[[MapRow], MapRow], verdict: Verdict, word: str, source: Path, prepared: Path, tmp_path: Path
 ) -> None:
     write_manifest(tmp_path / "out", source, mutation)
-    settings = settings_of(Codec.X264, chunked=True, chunk_s=1.0)
+    settings = settings_of("x264", chunked=True, chunk_s=1.0)
     made = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path))
     proof = proof_of(prepared, tmp_path / made["output"], settings)
     assert proof.verdict is verdict
@@ -100,13 +101,13 @@ def test_regions_given_to_libaom_come_out_ignored(prepared: Path, source: Path, 
         subprocess.run(
             [ffmpeg, "-v", "error", "-i", source, *words, *coder, "-an", tmp_path / f"{name}.mp4"], check=True
         )
-    settings = EncodeSettings(Codec.VP9)  # of a pixel encoder: what is compared are two files of libaom
+    settings = EncodeSettings("vp9")  # of a pixel encoder: what is compared are two files of libaom
     proof = proof_of(prepared, tmp_path / "roi.mp4", settings, tmp_path / "plain.mp4")
     assert proof.verdict is Verdict.IGNORED
 
 
 def test_the_picture_shows_requested_and_measured_side_by_side(prepared: Path, tmp_path: Path) -> None:
-    settings = settings_of(Codec.X264)
+    settings = settings_of("x264")
     made = encode_title(str(prepared), "title", settings, str(tmp_path))
     png = proof_picture(proof_of(prepared, tmp_path / made["output"], settings))
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).astype(int)

@@ -27,6 +27,7 @@ from vsal.saliency.foreign import Interface, wrap
 from vsal.settings import PrepareSettings
 from vsal.temporal import make_aggregator
 from vsal.video.clock import SampleClock
+from vsal.video.orientation import UPRIGHT
 
 SETTINGS = PrepareSettings(sample_rate=24, map_interval=1 / 24)
 Row = dict[tuple[str, str | None], dict[str, float | None]]
@@ -176,7 +177,7 @@ def test_maps_are_those_that_prepare_writes(interval: Any) -> None:
             aggregator=make_aggregator(aggregator, settings.alpha),
             mapping=QpMapping("rd", 0.2, 6, 6),
             time_base=Fraction(1, 24),
-            rotation_deg=0,
+            orientation=UPRIGHT,
         )
         builder = MapBuilder(policy)
         builder.push(stretch)

@@ -24,6 +24,7 @@ from vsal.evaluate.saliency.sets.gaze import Fixations, group_of, open_gaze_clip
 from vsal.manifest import MapRow
 from vsal.saliency import SaliencySession
 from vsal.settings import PrepareSettings
+from vsal.video.orientation import Orientation
 from vsal.video.segments import WHOLE
 
 NOTHING_KEPT = Kept(None)
@@ -82,15 +83,17 @@ def test_pictures_are_judged_on_their_own_aspect() -> None:
         assert width * height == pytest.approx(160 * 90, rel=0.02)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_row_lies_on_the_grid_as_the_picture_is_seen(rotation: int) -> None:
+def test_a_row_lies_on_the_grid_as_the_picture_is_seen(rotation: int, mirrored: bool) -> None:
     """40x24 luma samples are 3x2 blocks, the last ones half outside: the grid covers what is inside."""
     levels = np.array([[0, 100, 200], [50, 150, 250]], np.uint8)
     row = MapRow("t", 0, 0, 0, 1, 0, 1, 1, 40, 24, 1, 0.0, levels, levels.astype(np.int8))  # type: ignore[arg-type]
-    size = (40, 24) if rotation % 180 == 0 else (24, 40)
-    grid = on_grid(row, size, rotation)
+    orientation = Orientation(rotation, mirrored)
+    size = (24, 40) if orientation.swaps_sides else (40, 24)
+    grid = on_grid(row, size, orientation)
     assert grid.shape == size[::-1]
-    upright = np.rot90(levels, -rotation // 90)
+    upright = orientation.upright(levels)
     corners = grid[[0, 0, -1, -1], [0, -1, 0, -1]] * 255
     # Beyond the outermost block centres a map goes on level; the last row and column end before their centre is past.
     wanted = np.array([upright[0, 0], upright[0, -1], upright[-1, 0], upright[-1, -1]], float)

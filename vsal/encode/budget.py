@@ -12,13 +12,12 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vsal.encode.cells import mapping_of
-from vsal.encode.chunk_input import ChunkInput
-from vsal.encode.encoders import encode_frames
-from vsal.encode.picture import Picture
+from vsal.encode.codecs import FrameRun, encode_frames
 from vsal.encode.settings import Budget, EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.manifest import BLOCK_SIZE, MapRow, TitleManifest
+from vsal.encode.source_facts import SourceFacts
+from vsal.manifest import MapRow, TitleManifest
+from vsal.roi.grid import MACROBLOCK
 from vsal.roi.qp import QpMapping
 
 WINDOWS = 3  # looked at, spread over the title
@@ -55,7 +54,7 @@ class _Window:
     frames: FrameRange
 
 
-def solve_gain(title: TitleManifest, picture: Picture, settings: EncodeSettings) -> Solved:
+def solve_gain(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings) -> Solved:
     """The strength at which the top area gets its share, by trial encodes with the very encoder and settings.
 
     What an area costs is measured by what an encode saves when that area is left gray; no encoder says it itself. The
@@ -64,7 +63,7 @@ def solve_gain(title: TitleManifest, picture: Picture, settings: EncodeSettings)
     budget = settings.budget
     if budget is None:
         raise ValueError("the settings ask for no budget")
-    trial = _Trial(picture, settings, mapping_of(title.settings), budget, list(_windows(title)))
+    trial = _Trial(facts, settings, QpMapping.of_settings(title.settings), budget, list(_windows(title)))
     without, _ = trial.share(0.0)
     tried = [(0.0, without)]
     gain = 1.0 if without <= budget.bit_share else -0.5
@@ -98,15 +97,15 @@ def _next_gain(tried: Sequence[tuple[float, float]], wanted: float) -> float:
 
 
 def measure_share(
-    title: TitleManifest, picture: Picture, settings: EncodeSettings, budget: Budget, gain: float
+    title: TitleManifest, facts: SourceFacts, settings: EncodeSettings, budget: Budget, gain: float
 ) -> float:
-    """Share of the bits that goes to the most salient `top_area` of the picture, measured on a few windows."""
-    return _Trial(picture, settings, mapping_of(title.settings), budget, list(_windows(title))).share(gain)[0]
+    """Share of the bits that goes to the most salient `top_area` of the facts, measured on a few windows."""
+    return _Trial(facts, settings, QpMapping.of_settings(title.settings), budget, list(_windows(title))).share(gain)[0]
 
 
 def spent_on_areas(
     title: TitleManifest,
-    picture: Picture,
+    facts: SourceFacts,
     settings: EncodeSettings,
     gain: float | None,
     encoded: FrameRange,
@@ -116,7 +115,7 @@ def spent_on_areas(
 
     Args:
         title: the manifest file.
-        picture: of the source.
+        facts: of the source.
         settings: of the encode; they ask for a budget.
         gain: strength of its maps.
         encoded: its frames.
@@ -125,15 +124,15 @@ def spent_on_areas(
     if settings.budget is None or encoded.end is None:
         raise ValueError("there is no budget, or no end")
     window = _Window(tuple(title.iter_maps(encoded.start, encoded.end)), encoded)
-    trial = _Trial(picture, settings, mapping_of(title.settings), settings.budget, [window])
+    trial = _Trial(facts, settings, QpMapping.of_settings(title.settings), settings.budget, [window])
     return trial.areas(1.0 if gain is None else gain, whole_bytes)
 
 
 def top_area(row: MapRow, share: float) -> NDArray[np.bool_]:
     """The most salient blocks that make up a share of the picture; ties are settled from the top left."""
     rows, cols = row.saliency.shape
-    down = np.minimum(BLOCK_SIZE, row.height - BLOCK_SIZE * np.arange(rows))
-    across = np.minimum(BLOCK_SIZE, row.width - BLOCK_SIZE * np.arange(cols))
+    down = np.minimum(MACROBLOCK, row.height - MACROBLOCK * np.arange(rows))
+    across = np.minimum(MACROBLOCK, row.width - MACROBLOCK * np.arange(cols))
     area = np.outer(down, across).ravel() / (row.width * row.height)
     order = np.argsort(-row.saliency.ravel().astype(np.int64), kind="stable")
     chosen = np.zeros(rows * cols, dtype=bool)
@@ -146,13 +145,13 @@ class _Trial:
 
     def __init__(
         self,
-        picture: Picture,
+        facts: SourceFacts,
         settings: EncodeSettings,
         mapping: QpMapping,
         budget: Budget,
         windows: Sequence[_Window],
     ) -> None:
-        self._picture, self._settings, self._budget = picture, settings, budget
+        self._facts, self._settings, self._budget = facts, settings, budget
         self._mapping, self._windows = mapping, windows
 
     def share(self, gain: float) -> tuple[float, int]:
@@ -168,16 +167,14 @@ class _Trial:
         return max(1, top), max(1, rest)
 
     def _size(self, window: _Window, gain: float, gray_top: bool | None) -> int:
-        found: Iterator[VideoFrame] = frames(self._picture, window.frames)
+        found: Iterator[VideoFrame] = frames(self._facts, window.frames)
         if gray_top is not None:
             found = _grayed(found, window, self._budget.top_area, gray_top)
         maps = window.rows if gain != 0.0 else None
-        chunk = ChunkInput(
-            found, self._picture, maps, self._settings, window.frames.start, mapping=self._mapping, gain=gain
-        )
+        run = FrameRun(found, self._facts, maps, self._settings, window.frames.start, mapping=self._mapping, gain=gain)
         with tempfile.TemporaryDirectory(prefix="vsal-budget-") as folder:
             path = os.path.join(folder, "trial")
-            encode_frames(chunk, path)
+            encode_frames(run, path)
             return os.path.getsize(path)
 
 
@@ -201,8 +198,8 @@ def _grayed(found: Iterator[VideoFrame], window: _Window, share: float, gray_top
         gray = 1 << (frame.format.components[0].bits - 1)
         for plane in frame.planes:
             pixels = np.frombuffer(plane, dtype=np.uint16 if wide else np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
-            side_y = -(-BLOCK_SIZE * plane.height // row.height)
-            side_x = -(-BLOCK_SIZE * plane.width // row.width)
+            side_y = -(-MACROBLOCK * plane.height // row.height)
+            side_x = -(-MACROBLOCK * plane.width // row.width)
             mask = blocks.repeat(side_y, axis=0).repeat(side_x, axis=1)[: plane.height, : plane.width]
             pixels[:, : plane.width][mask] = gray
         yield frame

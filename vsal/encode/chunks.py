@@ -14,12 +14,10 @@ import numpy as np
 
 from vsal import storage
 from vsal.encode.budget import spent_on_areas
-from vsal.encode.cells import mapping_of
-from vsal.encode.chunk_input import ChunkInput
-from vsal.encode.encoders import encode_frames
-from vsal.encode.picture import Picture
+from vsal.encode.codecs import FrameRun, encode_frames
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow, TitleManifest
 from vsal.roi.qp import QpMapping
@@ -40,7 +38,7 @@ class ChunkSpec:
     """
 
     manifest_uri: str
-    picture: Picture
+    facts: SourceFacts
     settings: EncodeSettings
     index: int
     frame_start: int
@@ -76,7 +74,7 @@ class ChunkDone:
 
 def cut_chunks(
     title: TitleManifest,
-    picture: Picture,
+    facts: SourceFacts,
     settings: EncodeSettings,
     folder: str,
     gain: float | None = None,
@@ -86,21 +84,21 @@ def cut_chunks(
 
     Args:
         title: the manifest file.
-        picture: of the source.
+        facts: of the source.
         settings: of the encode.
         folder: under which chunks are published.
         gain: strength of the maps, where a budget has solved for it.
         whole: make one chunk whatever the settings say.
     """
     bounds = [0, title.frames]
-    if not whole and _wants_chunks(title, picture, settings):
-        bounds = chunk_bounds([start for _, start, _ in title.shots()], title.frames, _chunk_frames(picture, settings))
-    key = key_of(title, picture, settings, gain)
-    mapping = mapping_of(title.settings)
+    if not whole and _wants_chunks(title, facts, settings):
+        bounds = chunk_bounds([start for _, start, _ in title.shots()], title.frames, _chunk_frames(facts, settings))
+    key = key_of(title, facts, settings, gain)
+    mapping = QpMapping.of_settings(title.settings)
     return [
         ChunkSpec(
             manifest_uri=title.uri,
-            picture=picture,
+            facts=facts,
             settings=settings,
             index=index,
             frame_start=start,
@@ -124,21 +122,21 @@ def chunk_bounds(shot_starts: Sequence[int], frame_count: int, least: int) -> li
     return [*bounds, frame_count]
 
 
-def _chunk_frames(picture: Picture, settings: EncodeSettings) -> int:
-    return max(1, round(settings.chunk_s * float(picture.fps)))
+def _chunk_frames(facts: SourceFacts, settings: EncodeSettings) -> int:
+    return max(1, round(settings.chunk_s * float(facts.fps)))
 
 
-def _wants_chunks(title: TitleManifest, picture: Picture, settings: EncodeSettings) -> bool:
-    if not picture.info.segmentable or settings.chunked is False:
+def _wants_chunks(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings) -> bool:
+    if not facts.info.segmentable or settings.chunked is False:
         return False
-    return bool(settings.chunked) or title.frames > 2 * _chunk_frames(picture, settings)
+    return bool(settings.chunked) or title.frames > 2 * _chunk_frames(facts, settings)
 
 
-def key_of(title: TitleManifest, picture: Picture, settings: EncodeSettings, gain: float | None = None) -> str:
+def key_of(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings, gain: float | None = None) -> str:
     """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
     shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
-    facts = json.dumps([title.fingerprint, shaping, str(picture), gain], sort_keys=True)
-    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+    shapes = json.dumps([title.fingerprint, shaping, str(facts), gain], sort_keys=True)
+    return hashlib.sha256(shapes.encode()).hexdigest()[:16]
 
 
 def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done: None) -> ChunkDone:
@@ -160,7 +158,7 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
         if len(times) != count:
             raise TitleFailed(
                 Reason.DECODE_ERROR,
-                f"chunk {spec.index} of {spec.picture.info.uri} has {len(times)} frames, its maps {count}: "
+                f"chunk {spec.index} of {spec.facts.info.uri} has {len(times)} frames, its maps {count}: "
                 "prepare the title again",
             )
         size = os.path.getsize(local)
@@ -176,7 +174,7 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
 def _measure_areas(spec: ChunkSpec, size: int) -> tuple[int, int]:
     encoded = FrameRange(spec.frame_start, spec.frame_end, spec.start_pts)
     with TitleManifest(spec.manifest_uri) as title:
-        areas = spent_on_areas(title, spec.picture, spec.settings, spec.gain, encoded, size)
+        areas = spent_on_areas(title, spec.facts, spec.settings, spec.gain, encoded, size)
     storage.write_bytes(spec.areas_uri, json.dumps(areas).encode())
     return areas
 
@@ -190,11 +188,11 @@ def _known_areas(spec: ChunkSpec) -> tuple[int, int] | None:
 
 def _encode(spec: ChunkSpec, maps: Iterable[MapRow] | None, path: str, on_frame: Callable[[int], None]) -> list[int]:
     wanted = FrameRange(spec.frame_start, spec.frame_end, spec.start_pts)
-    chunk = ChunkInput(
-        frames(spec.picture, wanted), spec.picture, maps, spec.settings,
+    run = FrameRun(
+        frames(spec.facts, wanted), spec.facts, maps, spec.settings,
         first_frame=spec.frame_start, mapping=spec.mapping, gain=spec.gain, on_frame=on_frame,
     )  # fmt: skip
-    return encode_frames(chunk, path)
+    return encode_frames(run, path)
 
 
 def _publish_times(spec: ChunkSpec, times: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What a user asks of an encode, and the word for asking what an encoder would not do."""
+"""What a user asks of an encode. What an encoder makes of it, and refuses, stands in its file in `codecs`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 from vsal.errors import SettingsError
-
-
-class Codec(StrEnum):
-    """The encoders that vsal drives itself."""
-
-    X264 = "x264"
-    X265 = "x265"
-    VP9 = "vp9"
-    SVTAV1 = "svtav1"
-    KVAZAAR = "kvazaar"
 
 
 class ExportFormat(StrEnum):
@@ -33,17 +23,7 @@ class ExportFormat(StrEnum):
     CSV = "csv"
 
 
-class SettingIgnored(SettingsError):
-    """Under this setting the encoder would ignore the maps and report success; the text names the remedy."""
-
-
-# What each encoder is given when nothing is said: its own default, except VP9, whose default takes no maps.
-DEFAULT_CRF = {Codec.X264: 23, Codec.X265: 28, Codec.VP9: 32, Codec.SVTAV1: 35, Codec.KVAZAAR: 27}
-DEFAULT_PRESET = {Codec.X264: "medium", Codec.X265: "medium", Codec.VP9: "5", Codec.SVTAV1: "8", Codec.KVAZAAR: "fast"}
-
-MOST_CRF = {Codec.X264: 51, Codec.X265: 51, Codec.VP9: 63, Codec.SVTAV1: 63, Codec.KVAZAAR: 51}
-# What FFmpeg's muxers do not take.
-_HOLDS_NOT = {"webm": (Codec.X264, Codec.X265, Codec.KVAZAAR), "mov": (Codec.VP9, Codec.SVTAV1)}
+CONTAINERS = ("auto", "mp4", "mov", "mkv", "webm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +45,9 @@ class EncodeSettings:
     """One way to encode a catalogue.
 
     Attributes:
-        crf: constant rate factor; kvazaar, which has none, takes it as its QP.
-        preset: the encoder's own word or number; for VP9 it is `cpu-used`.
+        codec: name of an encoder of `vsal.encode.codecs`.
+        crf: constant rate factor; None for the encoder's own default. kvazaar, which has none, takes it as its QP.
+        preset: the encoder's own word or number, for VP9 `cpu-used`; None for its default.
         encoder_options: passed to the encoder as they are.
         roi: false makes the plain twin, with otherwise the same settings.
         max_rectangles: regions a map for x264, x265 and VP9; levels are merged where a map needs more.
@@ -80,7 +61,7 @@ class EncodeSettings:
         program: SvtAv1EncApp or an ffmpeg with kvazaar, where it is not found by itself.
     """
 
-    codec: Codec
+    codec: str
     crf: float | None = None
     preset: str | None = None
     encoder_options: Mapping[str, str] = field(default_factory=dict)
@@ -97,28 +78,14 @@ class EncodeSettings:
     program: str | None = None
 
     def __post_init__(self) -> None:
-        if self.container not in ("auto", "mp4", "mov", "mkv", "webm"):
+        if self.container not in CONTAINERS:
             raise SettingsError(f"--container is auto, mp4, mov, mkv or webm, not {self.container!r}")
-        if self.codec in _HOLDS_NOT.get(self.container, ()):
-            raise SettingsError(f"--container {self.container} does not hold {self.codec}: take mkv or mp4")
-        if not 0 <= self.effective_crf <= MOST_CRF[self.codec]:
-            raise SettingsError(f"--crf of {self.codec} is 0 to {MOST_CRF[self.codec]}, not {self.effective_crf:g}")
         if self.measure_share and (self.budget is None or not self.roi):
             raise SettingsError("--measure-share measures what --top-area and --bit-share ask for: give both")
         if self.max_rectangles < 1:
             raise SettingsError(f"--max-rectangles is at least 1, not {self.max_rectangles}")
         if self.chunk_s <= 0:
             raise SettingsError(f"--chunk-seconds is more than 0, not {self.chunk_s:g}")
-
-    @property
-    def effective_crf(self) -> float:
-        """The rate factor that the encoder is given."""
-        return float(DEFAULT_CRF[self.codec]) if self.crf is None else self.crf
-
-    @property
-    def effective_preset(self) -> str:
-        """The preset that the encoder is given."""
-        return self.preset or DEFAULT_PRESET[self.codec]
 
     def plain(self) -> EncodeSettings:
         """The same without maps: the twin that effects are measured against."""
@@ -132,7 +99,7 @@ class EncodeSettings:
     def from_json(cls, values: Mapping[str, Any]) -> EncodeSettings:
         """The inverse of `to_json`."""
         budget = values.get("budget")
-        return cls(**{**values, "codec": Codec(values["codec"]), "budget": Budget(**budget) if budget else None})
+        return cls(**{**values, "budget": Budget(**budget) if budget else None})
 
 
 def parse_encoder_options(pairs: list[str]) -> dict[str, str]:

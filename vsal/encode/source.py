@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import av.error
 from av.video.frame import PictureType, VideoFrame
 
-from vsal.encode.picture import Picture
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe
 from vsal.video.decode import SegmentReader
@@ -33,7 +33,7 @@ class FrameRange:
 WHOLE = FrameRange()
 
 
-def frames(picture: Picture, wanted: FrameRange = WHOLE) -> Iterator[VideoFrame]:
+def frames(facts: SourceFacts, wanted: FrameRange = WHOLE) -> Iterator[VideoFrame]:
     """Decode a range exactly (with the loop filter), ready to be encoded, by the rules that made the manifest.
 
     Timestamps are whole and strictly rising; picture types are cleared, for an encoder takes the type of a decoded
@@ -42,7 +42,7 @@ def frames(picture: Picture, wanted: FrameRange = WHOLE) -> Iterator[VideoFrame]
     Raises:
         TitleFailed: the source does not decode, its picture changes size, or its frames are not those of the manifest.
     """
-    info, number = picture.info, wanted.start
+    info, number = facts.info, wanted.start
     segment = Segment(0, wanted.start_pts if wanted.start else None, None)
     reader = SegmentReader(info, segment, exact=True)
     try:

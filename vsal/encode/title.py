@@ -12,17 +12,14 @@ from typing import Any
 
 import vsal
 from vsal import storage
-from vsal.encode.av_encoder import AV_NAMES, encoder_format
 from vsal.encode.budget import Solved, solve_gain
 from vsal.encode.chunks import ChunkDone, ChunkSpec, cut_chunks, encode_chunk, key_of
-from vsal.encode.join import ChunksDoNotJoin
-from vsal.encode.kvazaar import check_kvazaar
-from vsal.encode.picture import Picture, read_picture
-from vsal.encode.programs import find_kvazaar_ffmpeg, find_svtav1
-from vsal.encode.refusals import refuse_ignored, refuse_interlaced, trial_picture
-from vsal.encode.remux import assemble, choose_container
-from vsal.encode.settings import Codec, EncodeSettings
-from vsal.encode.svtav1 import svtav1_format
+from vsal.encode.codecs import encoder_of
+from vsal.encode.codecs.trial import refuse_ignored, refuse_interlaced, trial_facts
+from vsal.encode.mux.assemble import assemble, choose_container
+from vsal.encode.mux.join import ChunksDoNotJoin
+from vsal.encode.settings import EncodeSettings
+from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import TitleManifest, maps_uri
 from vsal.roi.grid import block_grid_shape
@@ -46,7 +43,7 @@ class EncodePlan:
     """
 
     title_id: str
-    picture: Picture
+    facts: SourceFacts
     settings: EncodeSettings
     chunks: tuple[ChunkSpec, ...]
     dest: str
@@ -67,12 +64,10 @@ def check_settings(settings: EncodeSettings) -> None:
         SettingsError: the encoder is not there, or does not take the settings.
         SettingIgnored: it would ignore the maps under them.
     """
-    if settings.codec is Codec.SVTAV1:
-        find_svtav1(settings.program)
-    elif settings.codec is Codec.KVAZAAR:
-        find_kvazaar_ffmpeg(settings.program)
+    encoder = encoder_of(settings.codec)
+    encoder.check(settings)
     if settings.pix_fmt:
-        _check_format(settings, trial_picture())
+        encoder.pixel_format(settings, trial_facts())
     refuse_ignored(settings)
 
 
@@ -93,26 +88,26 @@ def plan_title(
         TitleFailed: source and manifest do not fit each other, or the encoder does not take the source.
     """
     with TitleManifest(maps_uri(out, title_id)) as title:
-        picture = read_picture(title.source.uri)
-        check_fit(title, picture)
-        refuse_interlaced(settings, picture)
-        _check_format(settings, picture)
+        facts = read_source_facts(title.source.uri)
+        check_fit(title, facts)
+        refuse_interlaced(settings, facts)
+        encoder_of(settings.codec).pixel_format(settings, facts)
         folder = storage.join(dest, CHUNKS_FOLDER, title_id)
-        chunks = cut_chunks(title, picture, settings, folder)
-        container = choose_container(picture, settings)
+        chunks = cut_chunks(title, facts, settings, folder)
+        container = choose_container(facts, settings)
         last = title.map_at(title.frames - 1)
         rest = last.frame_end - 1 - last.frame_start
         plan = EncodePlan(
             title_id,
-            picture,
+            facts,
             settings,
             tuple(chunks),
             dest=storage.join(dest, f"{title_id}.{container}"),
             record=storage.join(dest, f"{title_id}.encode.json"),
             container=container,
-            last_duration=last.pts_end - last.pts_start if rest == 0 else picture.info.frame_duration,
-            duration_s=float((last.pts_end - title.map_at(0).pts_start) * picture.info.time_base),
-            key=f"{key_of(title, picture, settings)}-{container}-{len(chunks)}",
+            last_duration=last.pts_end - last.pts_start if rest == 0 else facts.info.frame_duration,
+            duration_s=float((last.pts_end - title.map_at(0).pts_start) * facts.info.time_base),
+            key=f"{key_of(title, facts, settings)}-{container}-{len(chunks)}",
             folder=folder,
         )
         made = None if force else record_of(plan)
@@ -121,7 +116,7 @@ def plan_title(
         solved = _solved(title, plan) if settings.budget is not None and settings.roi else None
         if solved is not None or whole:
             gain = None if solved is None else solved.gain
-            chunks = cut_chunks(title, picture, settings, folder, gain, whole)
+            chunks = cut_chunks(title, facts, settings, folder, gain, whole)
         return replace(plan, chunks=tuple(chunks), solved=solved)
 
 
@@ -130,18 +125,18 @@ def _solved(title: TitleManifest, plan: EncodePlan) -> Solved:
     kept = storage.join(plan.folder, f"{plan.key}.budget.json")
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
         return Solved(**json.loads(storage.read_bytes(kept)))
-    solved = solve_gain(title, plan.picture, plan.settings)
+    solved = solve_gain(title, plan.facts, plan.settings)
     storage.write_bytes(kept, json.dumps(asdict(solved)).encode())
     return solved
 
 
-def check_fit(title: TitleManifest, picture: Picture) -> None:
+def check_fit(title: TitleManifest, facts: SourceFacts) -> None:
     """Whether the source is still the one that the manifest was made of, and its maps have the picture's geometry.
 
     Raises:
         TitleFailed: it is not.
     """
-    known, info = title.source, picture.info
+    known, info = title.source, facts.info
     now = storage.stat(known.uri)
     same = now.size == known.size and (now.etag == known.etag if known.etag else now.mtime_ns == known.mtime_ns)
     if not same:
@@ -161,15 +156,6 @@ def check_fit(title: TitleManifest, picture: Picture) -> None:
         raise TitleFailed(
             Reason.UNSUPPORTED, f"the maps of {known.uri} are not in 16x16 blocks: prepare the title again"
         )
-
-
-def _check_format(settings: EncodeSettings, picture: Picture) -> None:
-    if settings.codec in AV_NAMES:
-        encoder_format(settings, picture)
-    elif settings.codec is Codec.SVTAV1:
-        svtav1_format(settings, picture)
-    else:
-        check_kvazaar(settings, picture)
 
 
 def record_of(plan: EncodePlan) -> dict[str, Any] | None:
@@ -193,7 +179,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
     chunks = list(plan.chunks)
     local = storage.staging_file(plan.dest)
     try:
-        kept = assemble(plan.picture, chunks, plan.last_duration, plan.container, local)
+        kept = assemble(plan.facts, chunks, plan.last_duration, plan.container, local)
         storage.publish(local, plan.dest)
     except ChunksDoNotJoin:
         storage.discard(local)
@@ -207,7 +193,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
         "key": plan.key,
         "vsal": vsal.__version__,
         "title_id": plan.title_id,
-        "source": plan.picture.info.uri,
+        "source": plan.facts.info.uri,
         "output": storage.name(plan.dest),
         "bytes": storage.stat(plan.dest).size,
         "video_bytes": sum(chunk.size for chunk in results),

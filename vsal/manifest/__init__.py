@@ -11,7 +11,6 @@ from __future__ import annotations
 from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
 from vsal.manifest.remap import mapping_settings, remap
 from vsal.manifest.schema import (
-    BLOCK_SIZE,
     KEY_DECODE_ERRORS,
     KEY_VIDEO,
     KEYS,
@@ -31,7 +30,6 @@ from vsal.manifest.validate import validate
 from vsal.manifest.writer import ManifestWriter
 
 __all__ = [
-    "BLOCK_SIZE",
     "KEYS",
     "KEY_DECODE_ERRORS",
     "KEY_VIDEO",

@@ -16,10 +16,10 @@ import pyarrow as pa
 import vsal
 from vsal import storage
 from vsal.errors import VsalError
+from vsal.roi.grid import MACROBLOCK
 from vsal.storage import SourceInfo
 
 SCHEMA_VERSION = 1
-BLOCK_SIZE = 16  # luma samples a side
 
 MAPS_PER_GROUP = 256
 # Blocks of a row group at most (32 maps of 8K): what a reader or writer holds does not grow with the picture.
@@ -123,7 +123,7 @@ class MapRow:
     motion: float
     saliency: Saliency
     qp_offset: QpOffsets
-    block_size: int = BLOCK_SIZE
+    block_size: int = MACROBLOCK
 
     @property
     def rows(self) -> int:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from vsal import storage
 from vsal.manifest.reader import SUFFIX, read_manifest
 from vsal.manifest.schema import (
-    BLOCK_SIZE,
     KEY_FRAMES,
     KEY_MAPS,
     KEY_SHOTS,
@@ -24,6 +23,7 @@ from vsal.manifest.schema import (
     fingerprint,
 )
 from vsal.manifest.title import TitleManifest
+from vsal.roi.grid import MACROBLOCK
 from vsal.roi.qp import QP_LIMIT_MAX
 
 MAX_PROBLEMS = 100  # of one file; a file of another kind would have millions
@@ -167,10 +167,10 @@ def _value_problems(columns: dict[str, Column]) -> Iterator[str]:
     yield from _at(
         c["pts_end"] <= c["pts_start"], c, lambda i: f"lasts from pts {c['pts_start'][i]} to {c['pts_end'][i]}"
     )
-    yield from _at(block != BLOCK_SIZE, c, lambda i: f"block_size is {block[i]}; expected {BLOCK_SIZE}")
+    yield from _at(block != MACROBLOCK, c, lambda i: f"block_size is {block[i]}; expected {MACROBLOCK}")
     bad = (c["width"] < 1) | (c["height"] < 1)
     yield from _at(bad, c, lambda i: f"the picture is {c['width'][i]}x{c['height'][i]}")
-    bad |= (c["cols"] != -(-c["width"] // BLOCK_SIZE)) | (c["rows"] != -(-c["height"] // BLOCK_SIZE))
+    bad |= (c["cols"] != -(-c["width"] // MACROBLOCK)) | (c["rows"] != -(-c["height"] // MACROBLOCK))
     yield from _at(
         bad, c, lambda i: f"{c['cols'][i]}x{c['rows'][i]} blocks do not fit {c['width'][i]}x{c['height'][i]} pixels"
     )

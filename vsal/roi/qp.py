@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ QP_LIMIT_MAX = 12  # beyond it the picture breaks into patches before it saves b
 
 Saliency = npt.NDArray[np.float32]
 QpGrid = npt.NDArray[np.int8]
+Offsets = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,20 @@ class QpMapping:
         if not 0 <= self.limit <= QP_LIMIT_MAX or not 0 <= self.offset <= QP_LIMIT_MAX:
             raise ValueError(f"QP offsets reach 0 to {QP_LIMIT_MAX}, not limit {self.limit} and offset {self.offset}")
 
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> QpMapping:
+        """The mapping that settings of `prepare` or a manifest's footer name; the default where they name none."""
+        named = {"kind": "qp_mapping", "floor": "qp_floor", "limit": "qp_limit", "offset": "qp_offset"}
+        return cls(**{field: settings[name] for field, name in named.items() if name in settings})
 
-def qp_offsets(saliency: Saliency, mapping: QpMapping | None = None) -> QpGrid:
-    """QP offset of each block; negative where people look.
+
+def exact_offsets(
+    saliency: npt.NDArray[np.floating[Any]],
+    mapping: QpMapping,
+    gain: float | None = None,
+    weights: Offsets | None = None,
+) -> Offsets:
+    """QP offset of each block before rounding; negative where people look.
 
     `rd`: weighted distortion at equal rate is least where lambda_i = lambda / w_i. For H.264 and HEVC lambda doubles
     every 3 QP (Sullivan and Wiegand, "Rate-distortion optimization for video compression", 1998), hence
@@ -51,6 +64,30 @@ def qp_offsets(saliency: Saliency, mapping: QpMapping | None = None) -> QpGrid:
     offsets of a map sum to 0, so bits move and the title's level stays.
 
     `linear`: -(2 * saliency - 1) * offset; it is not balanced.
+
+    Args:
+        saliency: [rows, cols] in 0..1.
+        mapping: kind and limits.
+        gain: multiplies the offsets, which then may reach `QP_LIMIT_MAX`; None leaves them as they are, within the
+            mapping's own limit.
+        weights: [rows, cols], share of each block that lies in the picture; 1 everywhere if None.
+
+    Returns:
+        float64 [rows, cols], in QP; positive means coarser.
+    """
+    exact = saliency.astype(np.float64, copy=False)
+    if mapping.kind == "rd":
+        log2 = np.log2(mapping.floor + (1.0 - mapping.floor) * exact)
+        offsets = -3.0 * (log2 - np.average(log2, weights=weights))
+    else:
+        offsets = -(2.0 * exact - 1.0) * mapping.offset
+    limit = mapping.limit if gain is None else QP_LIMIT_MAX
+    clipped: Offsets = np.clip(offsets if gain is None else offsets * gain, -limit, limit)
+    return clipped
+
+
+def qp_offsets(saliency: Saliency, mapping: QpMapping | None = None) -> QpGrid:
+    """QP offset of each block in whole steps, by the rule of `exact_offsets`.
 
     Args:
         saliency: float32 [rows, cols] in 0..1.
@@ -62,16 +99,10 @@ def qp_offsets(saliency: Saliency, mapping: QpMapping | None = None) -> QpGrid:
     Raises:
         ValueError: saliency is not 2-D, is empty or leaves 0..1.
     """
-    mapping = mapping or QpMapping()
     if saliency.ndim != 2 or saliency.size == 0:
         raise ValueError(f"saliency is [rows, cols] and not empty, not {list(saliency.shape)}")
     low, high = float(saliency.min()), float(saliency.max())
     if not (low >= 0.0 and high <= 1.0):  # written so that NaN fails too
         raise ValueError(f"saliency lies in 0..1, not {low:g}..{high:g}")
-    if mapping.kind == "rd":
-        weight_log2 = np.log2(mapping.floor + (1.0 - mapping.floor) * saliency.astype(np.float64))
-        offsets = -3.0 * (weight_log2 - weight_log2.mean())
-    else:
-        offsets = -(2.0 * saliency.astype(np.float64) - 1.0) * mapping.offset
-    clipped: QpGrid = np.clip(np.rint(offsets), -mapping.limit, mapping.limit).astype(np.int8)
-    return clipped
+    whole: QpGrid = np.rint(exact_offsets(saliency, mapping or QpMapping())).astype(np.int8)
+    return whole

@@ -9,15 +9,17 @@ import typer
 from vsal.cli.options import verb
 from vsal.cli.progress import display, failure_lines, span
 from vsal.cli.screen import Screen
-from vsal.encode.settings import Budget, Codec, EncodeSettings, parse_encoder_options
+from vsal.encode.settings import Budget, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
 
 if TYPE_CHECKING:
-    from vsal.distributed.encode_outcomes import EncodeSummary
+    from vsal.distributed.outcomes import Summary
 
 SHARE_MISSED = 0.02  # of the bits: what is told of
-RUN = frozenset({"attempts", "max_failed", "force", "titles_in_flight", "object_store_mb"})
+RUN = frozenset(
+    {"attempts", "stall_s", "title_timeout_s", "max_failed", "force", "titles_in_flight", "object_store_mb"}
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +33,7 @@ def encode(
     run: RunSettings,
     out: Annotated[str, typer.Argument(help="A manifest: the --out of prepare.", metavar="MANIFEST")],
     dest: Annotated[str, typer.Option(help="Where the encodes go: a folder, s3:// or gs://.")],
-    codec: Annotated[Codec, typer.Option(help="Encoder.")] = Codec.X264,
+    codec: Annotated[str, typer.Option(help="Encoder: x264, x265, vp9, svtav1 or kvazaar.")] = "x264",
     crf: Annotated[float | None, typer.Option(help="Constant rate factor; kvazaar takes it as its QP.")] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset; cpu-used for vp9.")] = None,
     title: Annotated[list[str] | None, typer.Option(help="Only this title; may be repeated.")] = None,
@@ -66,6 +68,7 @@ def encode(
     the maps are refused.
     """
     from vsal.distributed.encode import encode_catalogue
+    from vsal.encode.codecs import encoder_of
 
     settings = EncodeSettings(
         codec,
@@ -90,12 +93,13 @@ def encode(
         )
     screen.document(summary.document())
     screen.show(*lines(summary, out, settings))
-    if codec is Codec.VP9 and roi:
-        screen.note("VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are.")
+    caveat = encoder_of(codec).caveat
+    if caveat and roi:
+        screen.note(caveat)
     return summary.exit_code
 
 
-def lines(summary: EncodeSummary, out: str, settings: EncodeSettings) -> list[str]:
+def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
     """The end of a run in words."""
     from rich.markup import escape
 
@@ -110,18 +114,19 @@ def lines(summary: EncodeSummary, out: str, settings: EncodeSettings) -> list[st
         told.append(f"{frames} frames, {size / 1e6:.1f} MB{rate}: {speed:.0f} frames/s")
     for outcome in summary.outcomes:
         name = escape(outcome.title_id)
-        if outcome.bit_share is not None and budget is not None:
-            told.append(f"{name}: {budget.top_area:.0%} of the picture gets {outcome.bit_share:.1%} of the bits")
-            if abs(outcome.bit_share - budget.bit_share) > SHARE_MISSED:
+        bit_share, left_out = outcome.figures.get("bit_share"), outcome.figures.get("left_out")
+        if bit_share is not None and budget is not None:
+            told.append(f"{name}: {budget.top_area:.0%} of the picture gets {bit_share:.1%} of the bits")
+            if abs(bit_share - budget.bit_share) > SHARE_MISSED:
                 told[-1] += f", not the {budget.bit_share:.1%} asked for: offsets stay within 12 QP"
-        if outcome.left_out:
-            told.append(f"{name}: not held by the container: {escape(', '.join(outcome.left_out))}")
-    told += failure_lines(summary.failed(), f"{summary.dest}/runs/{summary.run_id}.json")
+        if left_out:
+            told.append(f"{name}: not held by the container: {escape(', '.join(left_out))}")
+    told += failure_lines(summary.failed(), f"{summary.place[1]}/runs/{summary.run_id}.json")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:
-        proof = f"  (prove the maps: vsal verify {out} --encoded {summary.dest})" if settings.roi else ""
-        told.append(f"Encodes: {escape(summary.dest + proof)}")
+        proof = f"  (prove the maps: vsal verify {out} --encoded {summary.place[1]})" if settings.roi else ""
+        told.append(f"Encodes: {escape(summary.place[1] + proof)}")
     return told
 
 

@@ -28,7 +28,7 @@ def export(
     bit_depth: Annotated[int, typer.Option(help="Of the encode (ffmpeg-filter).")] = 8,
 ) -> int:
     """Write the maps in the format of an encoder that runs elsewhere."""
-    from vsal.encode.sidecar import ExportSettings, export_title
+    from vsal.encode.exports import ExportSettings, export_title
     from vsal.manifest import read_manifest
 
     manifest = read_manifest(out)

@@ -32,7 +32,7 @@ def remap(
     from vsal import manifest
     from vsal.roi.qp import QpMapping
 
-    mapping = QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset)
+    mapping = QpMapping.of_settings(settings.model_dump())
     with screen.log.status("remapping"):
         records = manifest.remap(source, out, mapping)
     counts = {status: sum(r.status == status for r in records) for status in ("done", "skipped", "failed")}

@@ -29,9 +29,9 @@ def verify(
     from rich.markup import escape
 
     from vsal import storage
-    from vsal.encode.proof_picture import proof_picture
+    from vsal.encode.proof.picture import proof_picture
+    from vsal.encode.proof.verify import Verdict, verify_title
     from vsal.encode.settings import EncodeSettings
-    from vsal.encode.verify import Verdict, verify_title
     from vsal.errors import SettingsError
     from vsal.manifest import read_manifest
 

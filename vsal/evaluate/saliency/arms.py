@@ -78,7 +78,7 @@ def score_density(density: Floats, account: Floats, judged: Judged, scanned: Sca
     info = scanned.info
     top = account.max(axis=(1, 2), keepdims=True)
     saliency = np.divide(account, top, out=np.zeros_like(account), where=top > 0)
-    blocks = by_blocks(saliency, (info.width, info.height), info.rotation_deg)
+    blocks = by_blocks(saliency, (info.width, info.height), info.orientation)
     offsets = [qp_offsets(grid.clip(0, 1), mapping) for grid in blocks]
     return {**score_maps(density, judged), **asdict(foretell(offsets, judged.account))}
 

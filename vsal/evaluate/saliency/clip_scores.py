@@ -12,8 +12,9 @@ from vsal.evaluate.saliency import metrics
 from vsal.evaluate.saliency.foretold import Foretold, foretell
 from vsal.evaluate.saliency.observed import Counts, Floats, Looks
 from vsal.manifest import MapRow
-from vsal.roi.grid import block_means
+from vsal.roi.grid import block_grid_shape, block_means
 from vsal.saliency.prior import FIXED_PRIOR
+from vsal.video.orientation import UPRIGHT, Orientation
 
 COLUMNS = ("nss", "cc", "sim", "kl", "auc_judd", "auc_shuffled", "gain_bits")
 
@@ -27,14 +28,14 @@ class Judged:
         looks: of those who score, at these frames.
         account: float32 [n, rows, cols], their density by blocks under the window that weighs an encode's errors.
         elsewhere: int32 [h, w], looks at the clips of other groups, all of them.
-        rotation_deg: how far the coded picture is turned clockwise to be upright.
+        orientation: how the coded picture is turned and mirrored to be upright.
     """
 
     frames: npt.NDArray[np.int64]
     looks: Looks
     account: Floats
     elsewhere: Counts
-    rotation_deg: int = 0
+    orientation: Orientation = UPRIGHT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,25 +71,25 @@ def score_rows(rows: Sequence[MapRow], judged: Judged) -> tuple[dict[str, float]
     """The figures of a manifest's rows, and the rate that their QP offsets foretell."""
     at = np.searchsorted([row.frame_end for row in rows], judged.frames, side="right")
     used, which = np.unique(at, return_inverse=True)
-    maps = np.stack([on_grid(rows[i], judged.size, judged.rotation_deg) for i in used])
+    maps = np.stack([on_grid(rows[i], judged.size, judged.orientation) for i in used])
     offsets = [rows[i].qp_offset for i in at]
     return score_maps(maps[which], judged), foretell(offsets, judged.account)
 
 
-def on_grid(row: MapRow, size: tuple[int, int], rotation_deg: int) -> Floats:
+def on_grid(row: MapRow, size: tuple[int, int], orientation: Orientation) -> Floats:
     """The saliency of a row on the grid of looks: float32 [h, w] in 0..1, upright, bilinear between block centres."""
-    turns = rotation_deg // 90
-    width, height = size[::-1] if turns % 2 else size
+    width, height = size[::-1] if orientation.swaps_sides else size
     down = _between(row.height, row.block_size, row.saliency.shape[0], height)
     across = _between(row.width, row.block_size, row.saliency.shape[1], width)
-    coded = down @ (row.saliency.astype(np.float32) / np.float32(255)) @ across.T
-    return np.ascontiguousarray(np.rot90(coded, -turns)) if turns else coded
+    return orientation.upright(down @ (row.saliency.astype(np.float32) / np.float32(255)) @ across.T)
 
 
-def by_blocks(density: Floats, info_size: tuple[int, int], rotation_deg: int) -> Floats:
+def by_blocks(density: Floats, info_size: tuple[int, int], orientation: Orientation) -> Floats:
     """Densities [n, h, w] of the upright grid by the blocks of the coded picture: float32 [n, rows, cols]."""
-    coded = np.rot90(density, rotation_deg // 90, axes=(1, 2))
-    return block_means(np.ascontiguousarray(coded), *info_size)
+    coded = [orientation.coded(picture) for picture in density]
+    return (
+        block_means(np.stack(coded), *info_size) if coded else np.zeros((0, *block_grid_shape(*info_size)), np.float32)
+    )
 
 
 def _between(pixels: int, block: int, blocks: int, cells: int) -> Floats:

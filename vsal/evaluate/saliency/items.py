@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 
 from vsal.errors import SettingsError, TitleFailed
 from vsal.video.decode import SegmentReader
+from vsal.video.orientation import UPRIGHT, Orientation
 from vsal.video.pixels import InputMaker
 from vsal.video.probe import display_aspect, probe
 from vsal.video.segments import WHOLE
@@ -50,24 +51,24 @@ class Picture:
 
     Attributes:
         frame: as decoded.
-        rotation_deg: how far it must be turned clockwise to be upright.
+        orientation: how it is turned and mirrored to be upright.
         sample_aspect: width over height of a pixel.
     """
 
     frame: VideoFrame
-    rotation_deg: int = 0
+    orientation: Orientation = UPRIGHT
     sample_aspect: Fraction = Fraction(1)
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the upright picture, in its own pixels."""
         size = (self.frame.width, self.frame.height)
-        return size[::-1] if self.rotation_deg in (90, 270) else size
+        return size[::-1] if self.orientation.swaps_sides else size
 
     @property
     def aspect(self) -> float:
         """Width over height of the upright picture as it is shown."""
-        return display_aspect(self.frame.width, self.frame.height, self.sample_aspect, self.rotation_deg)
+        return display_aspect(self.frame.width, self.frame.height, self.sample_aspect, self.orientation)
 
     def rgb(self, size: tuple[int, int] | None = None) -> Bytes:
         """uint8 [h, w, 3], upright, at (width, height), or in its own pixels."""
@@ -80,7 +81,7 @@ class Picture:
         return self._maker(size).change(self.frame, before.frame)
 
     def _maker(self, size: tuple[int, int]) -> InputMaker:
-        return InputMaker(self.frame, size, self.rotation_deg)
+        return InputMaker(self.frame, size, self.orientation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def video_pictures(path: Path) -> Iterator[Callable[[], Picture]]:
     try:
         info = probe(str(path))
         for _, frame in SegmentReader(info, WHOLE).frames():
-            yield partial(Picture, frame, info.rotation_deg, info.sample_aspect_ratio)
+            yield partial(Picture, frame, info.orientation, info.sample_aspect_ratio)
     except TitleFailed as error:
         raise DatasetBroken(f"{path} is no video that FFmpeg reads: {error}") from error
 

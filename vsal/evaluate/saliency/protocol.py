@@ -179,9 +179,9 @@ def _judged(
     judged = Judged(
         frames,
         looks_at(clip.fixations, odd, moments_s, size),
-        by_blocks(account, coded, info.rotation_deg),
+        by_blocks(account, coded, info.orientation),
         elsewhere,
-        info.rotation_deg,
+        info.orientation,
     )
     mapping = QpMapping(settings.qp_mapping, settings.qp_floor, settings.qp_limit, settings.qp_offset)
     n, (width, height) = len(frames), size

@@ -1,0 +1,152 @@
+"""What an encoder says of itself, and what it is given: a run of frames, their maps, and how they are to be coded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from av.video.frame import VideoFrame
+
+from vsal.encode.settings import EncodeSettings
+from vsal.encode.source_facts import SourceFacts
+from vsal.errors import SettingsError
+from vsal.manifest import MapRow
+from vsal.roi.grid import MACROBLOCK
+from vsal.roi.qp import QpMapping
+
+PLAIN_REMEDY = "or --no-roi to encode without maps"
+
+
+def _unwatched(done: int) -> None:
+    """Nobody asks how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRun:
+    """A run of frames to be encoded on its own, each frame under its map.
+
+    Attributes:
+        frames: in display order, with whole timestamps; they are read once.
+        facts: of the source.
+        maps: those of the frames, in order; None for a plain encode.
+        settings: of the encode.
+        first_frame: number of the first frame in its title.
+        mapping: by which saliency becomes QP, where cells or `gain` ask for other offsets than the maps'.
+        gain: strength of the maps; None leaves them as they are.
+        on_frame: told how many frames are done.
+    """
+
+    frames: Iterable[VideoFrame]
+    facts: SourceFacts
+    maps: Iterable[MapRow] | None
+    settings: EncodeSettings
+    first_frame: int = 0
+    mapping: QpMapping = field(default_factory=QpMapping)
+    gain: float | None = None
+    on_frame: Callable[[int], None] = _unwatched
+
+
+class Encoder(ABC):
+    """One encoder: all that vsal knows of it.
+
+    Attributes:
+        name: under which `--codec` asks for it.
+        label: by which messages call it.
+        default_crf: its own default, except VP9's, whose default takes no maps.
+        most_crf: the largest that it takes; the least is 0.
+        default_preset: likewise its own word.
+        cell: side of the squares in which it takes offsets, in luma samples.
+        reports_qp: whether a decoder tells the QP of each block of its bitstream.
+        says_aspect: whether its bitstream tells the shape of the pixels.
+        containers: that hold its bitstream, as file endings.
+        caveat: what a user of its maps must know, in a sentence.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    default_crf: ClassVar[float]
+    most_crf: ClassVar[float]
+    default_preset: ClassVar[str]
+    cell: ClassVar[int] = MACROBLOCK
+    reports_qp: ClassVar[bool] = False
+    says_aspect: ClassVar[bool] = True
+    containers: ClassVar[tuple[str, ...]] = ("mp4", "mov", "mkv")
+    caveat: ClassVar[str] = ""
+
+    def crf(self, settings: EncodeSettings) -> float:
+        """The rate factor that the encoder is given."""
+        return self.default_crf if settings.crf is None else settings.crf
+
+    def preset(self, settings: EncodeSettings) -> str:
+        """The preset that the encoder is given."""
+        return settings.preset or self.default_preset
+
+    def check(self, settings: EncodeSettings) -> None:
+        """Refuse what can never be, before anything is opened.
+
+        Raises:
+            SettingsError: its program is missing, or a setting is out of its range.
+        """
+        if settings.container not in ("auto", *self.containers):
+            holding = " or ".join(self.containers)
+            raise SettingsError(f"--container {settings.container} does not hold {self.name}: take {holding}")
+        crf = self.crf(settings)
+        if not 0 <= crf <= self.most_crf:
+            raise SettingsError(f"--crf of {self.name} is 0 to {self.most_crf:g}, not {crf:g}")
+
+    def refuse(self, settings: EncodeSettings) -> None:  # noqa: B027 - most encoders know of nothing
+        """Refuse settings under which it is known to ignore maps or to put them on other frames.
+
+        Raises:
+            SettingIgnored: with the reason and the remedy.
+        """
+
+    def codes_fields(self, written: bytes) -> bool:
+        """Whether a trial came out interlaced: macroblocks then come in pairs of rows, and a map's rows are misread."""
+        return False
+
+    def why_ignored(self, settings: EncodeSettings, written: bytes) -> str:
+        """Why a trial encode came out the same with a map and without, and what to do about it.
+
+        Args:
+            settings: of the trial.
+            written: the trial's file.
+        """
+        return f"{self.label} codes the same with a ROI map and without under {self.told(settings)}. Leave options out"
+
+    def told(self, settings: EncodeSettings) -> str:
+        """What was asked of it, for a message."""
+        options = {"preset": self.preset(settings)} | dict(settings.encoder_options)
+        return ", ".join(f"{key}={value}" for key, value in options.items())
+
+    def options_of(self, settings: EncodeSettings) -> dict[str, str]:
+        """The user's own options, those inside a parameter string taken apart."""
+        return dict(settings.encoder_options)
+
+    @abstractmethod
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
+        """The pixel format to encode in, by FFmpeg's name: the source's, unless another is asked for.
+
+        Raises:
+            SettingsError: it does not take the one asked for.
+            TitleFailed: it does not take the source's format or size.
+        """
+
+    @abstractmethod
+    def encode(self, run: FrameRun, path: str) -> list[int]:
+        """Encode a run of frames into a file that holds nothing else: MP4, or IVF from SVT-AV1.
+
+        Args:
+            run: frames, maps and settings.
+            path: local file to write.
+
+        Returns:
+            Timestamps of the frames, in the source's time base. Those in the file only say in which order they are
+            shown.
+
+        Raises:
+            TitleFailed: source, maps and encoder do not fit each other.
+            SettingsError: the encoder does not take a setting.
+        """

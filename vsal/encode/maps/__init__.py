@@ -1,0 +1,1 @@
+"""Maps in the shapes, levels and units that encoders take."""

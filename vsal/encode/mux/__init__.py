@@ -1,0 +1,1 @@
+"""From chunks to the finished file, with everything else that the source holds."""

@@ -1,0 +1,1 @@
+"""Whether an encode obeyed its maps, from the bitstream."""

@@ -1,0 +1,1 @@
+"""Full-reference quality of an encode: its frames in step with the source, and what became of each block."""
