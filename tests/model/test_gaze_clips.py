@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import gaze_clips
+from model.data import gaze_clips
 from tests.evaluate import sets
 from tests.saliency import foreign_graphs
 from vsal.evaluate.datasets import open_training_part
@@ -127,8 +127,8 @@ def test_a_short_video_stands_still_at_its_end(tmp_path: Path) -> None:
 def test_the_student_learns_from_labelled_videos(dhf1k: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
     torch.set_num_threads(1)
-    from model.losses import video_loss
-    from model.video_student import VideoStudent
+    from model.networks.video_student import VideoStudent
+    from model.training.losses import video_loss
 
     gaze_clips.make_labels(f"dhf1k:{dhf1k}", "", tmp_path / "out", rate_hz=30)
     torch.manual_seed(0)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.teach import fixation_label, read_labels
+from model.data.teach import fixation_label, read_labels
 
 U8 = NDArray[np.uint8]
 
@@ -58,7 +58,7 @@ class Dataset:
         return self._plane(self.masks, i)
 
     def gaze(self, i: int) -> U8:
-        """The i-th gaze density, uint8 [h, w], 255 is `model.teach.GAZE_FULL` times the mean; zeros if not known."""
+        """The i-th gaze density, uint8 [h, w], 255 is `teach.GAZE_FULL` times the mean; zeros if not known."""
         return self._plane(self.gazes, i)
 
     def known(self, i: int) -> tuple[bool, bool]:

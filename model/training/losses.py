@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from model.augment import Batch
-from model.clips import Clips
-from model.video_student import accumulate
+from model.data.augment import Batch
+from model.data.clips import Clips
+from model.networks.video_student import accumulate
 
 GAZE_WEIGHT = 1.0  # of a picture with known gaze, beside the loss of its mask
 AUX_WEIGHT = 0.3  # of each coarser output
