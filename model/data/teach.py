@@ -4,11 +4,10 @@
     python -m model.teach gaze --teacher fastgaze.onnx --pictures DUTS/train-*.parquet --out LABELS/gaze.parquet
 
 A file of labels has the columns `name` and `label_png` (uint8 grey, LABEL_LONG_SIDE pixels on the long side); a run
-that is broken off goes on where it stopped. Labels of both kinds are read by `model.data.stills.stills`.
+that is broken off goes on where it stopped. Labels of both kinds are read by `model.data.stills`.
 
-Gaze is kept as a density, not as a rank: a value is how many times denser than on average people look there, over
-GAZE_FULL. So a picture with nothing to look at has a low label everywhere, where a label stretched to its maximum would
-invent a subject.
+Gaze is kept as a density, not as a rank, on the one scale of `vsal.saliency.density`. So a picture with nothing to look
+at has a low label everywhere, where a label stretched to its maximum would invent a subject.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vsal.saliency.density import saliency_of
+
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 LABEL_LONG_SIDE = 160
-GAZE_FULL = 10.0  # a density so many times the mean is 1: about the peak of a picture with one clear subject
 GAZE_WIDTH = 640  # what the gaze teacher was trained at; at half of it its NSS on OSIE falls from 1.7 to 1.2
 CENTRE_SIGMA = (
     0.28  # of the centre prior, in picture sides; the best of 0.2, 0.28, 0.4 and none on OSIE, for the teacher
@@ -38,12 +38,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.94, 116.78, 123.68)
 
 SCHEMA = pa.schema([("name", pa.string()), ("label_png", pa.binary())])
-
-
-def relative_density(weights: F32) -> F32:
-    """Non-negative weights [h, w] as a share of GAZE_FULL times their mean, cut at 1."""
-    mean = float(weights.mean())
-    return np.asarray((weights / (mean * GAZE_FULL)).clip(0, 1) if mean > 0 else weights * 0, np.float32)
 
 
 def centre_prior(height: int, width: int) -> F32:
@@ -60,7 +54,7 @@ def fixation_label(x: list[float], y: list[float], size: tuple[int, int]) -> F32
     columns = (np.array(x) * width).astype(int).clip(0, width - 1)
     rows = (np.array(y) * height).astype(int).clip(0, height - 1)
     np.add.at(points, (rows, columns), 1.0)
-    return relative_density(np.asarray(cv2.GaussianBlur(points, (0, 0), FIXATION_SIGMA * width), np.float32))
+    return saliency_of(np.asarray(cv2.GaussianBlur(points, (0, 0), FIXATION_SIGMA * width), np.float32))
 
 
 def _session(path: str) -> ort.InferenceSession:
@@ -93,7 +87,7 @@ def gaze_teacher(path: str) -> Callable[[U8], F32]:
         x = cv2.resize(image, (GAZE_WIDTH, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         x = x[:, :, ::-1].astype(np.float32) - np.array(CAFFE_MEAN_BGR, np.float32)
         log_density = session.run(None, {name: np.ascontiguousarray(x.transpose(2, 0, 1))[None]})[0][0, 0]
-        return relative_density(np.exp(2 * (log_density - log_density.max())) * centre_prior(*log_density.shape))
+        return saliency_of(np.exp(2 * (log_density - log_density.max())) * centre_prior(*log_density.shape))
 
     return teach
 
