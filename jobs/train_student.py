@@ -36,7 +36,7 @@ def train(given: Sequence[str]) -> None:
     node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     if importlib.util.find_spec("torch") is None:
         raise TrainingFailed(f"torch is not installed on node {node}: training takes `pip install vsal[train]`")
-    from model.training.students import main as train_here  # after the check: it imports torch
+    from model.train import main as train_here  # after the check: it imports torch
 
     try:
         train_here(given)

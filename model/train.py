@@ -1,6 +1,21 @@
-"""The door to `model.training.students`: `python -m model.train`."""
+"""The door to the trainings: `python -m model.train gaze|image|video ...`."""
 
-from model.training.students import main
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Train what the first word names, with the options after it; `words` in place of the process's own if given."""
+    from model.training import gaze, students
+
+    given = list(sys.argv[1:] if words is None else words)
+    if given[:1] == ["gaze"]:
+        gaze.main(given[1:])
+    else:
+        students.main(given)
+
 
 if __name__ == "__main__":
     main()

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from model.data.stills import Dataset, gaze_held_out, load
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from model.data.clips import Clips
     from vsal.saliency import ModelInput, SaliencySession
     from vsal.saliency.registry import Model
@@ -123,38 +125,43 @@ def score_gaze(shard: Path, predict: Predict, size_for: Callable[[float], tuple[
     return float(np.mean(scores))
 
 
-def torch_predict(net: object, frames: U8) -> F32:
-    """Run a student in torch: uint8 [n, h, w, 3] -> float32 [n, h/2, w/2]."""
+def torch_predict(net: nn.Module, frames: U8) -> F32:
+    """Run a student in torch, wherever it is: uint8 [n, h, w, 3] -> float32 [n, h/2, w/2]."""
     import torch
 
     from model.networks.student import saliency
+    from model.training.device import as_input
 
     with torch.no_grad():
-        x = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
-        return saliency(net(x)).numpy()  # type: ignore[operator, no-any-return]
+        x = as_input(net, frames).permute(0, 3, 1, 2) / 255
+        return np.asarray(saliency(net(x)).float().cpu().numpy(), np.float32)
 
 
-def still_predict(net: object, frames: U8) -> F32:
+def still_predict(net: nn.Module, frames: U8) -> F32:
     """Run the video student in torch on stills: uint8 [n, h, w, 3], nothing moves -> float32 [n, h/2, w/2]."""
     import torch
 
+    from model.training.device import as_input
+
     with torch.no_grad():
-        x = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-        return net(x, x.new_zeros(len(x), *x.shape[2:]))[:, 0].sigmoid().numpy()  # type: ignore[operator, no-any-return]
+        x = as_input(net, frames).permute(0, 3, 1, 2)
+        masks = net(x, x.new_zeros(len(x), *x.shape[2:]))[:, 0].sigmoid()
+        return np.asarray(masks.float().cpu().numpy(), np.float32)
 
 
-def score_clips(net: object, made: Iterable[Clips]) -> tuple[float, float]:
+def score_clips(net: nn.Module, made: Iterable[Clips]) -> tuple[float, float]:
     """Mean IoU of the video student over made clips: of the masks accumulated through time, and of the single ones."""
     import torch
 
     from model.networks.video_student import accumulate
+    from model.training.device import as_input
 
     over, single = [], []
     for some in made:
         count, samples = some.masks.shape[:2]
         with torch.no_grad():
-            frames = torch.from_numpy(some.frames).flatten(0, 1).permute(0, 3, 1, 2).float()
-            logits = net(frames, torch.from_numpy(some.motion).flatten(0, 1).float())  # type: ignore[operator]
+            frames = as_input(net, some.frames).flatten(0, 1).permute(0, 3, 1, 2)
+            logits = net(frames, as_input(net, some.motion).flatten(0, 1)).float().cpu()
             through_time = accumulate(logits.unflatten(0, (count, samples))).numpy()
             alone = logits[:, 0].sigmoid().unflatten(0, (count, samples)).numpy()
         for n in range(count):

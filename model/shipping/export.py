@@ -1,5 +1,6 @@
 """Write a trained student as one ONNX file in vsal's contract, and enter it into the registry and its card.
 
+    python -m model.export gaze --checkpoint DIR/last.pt --name image_gaze_student_v2
     python -m model.export image --checkpoint DIR/last.pt --name image_saliency_student_v1 --folder model/shipped
 
 uint8 [n, h, w, 3] in, float32 [n, h/2, w/2] in 0..1 out; batch, height and width are free. The scaling by 1/255 is
@@ -25,15 +26,21 @@ import torch
 from torch import Tensor, nn
 
 from model.judging.evaluate import torch_predict
+from model.networks.gaze import GAZE_NETWORKS, make_gaze_network
 from model.networks.named import NETWORKS, make_network
 from model.networks.student import saliency
 from model.networks.video_student import VideoStudent
-from model.shipping import video_export
+from model.shipping import gaze_export, video_export
 from model.shipping.registering import enter
 
 OPSET = 17
 PARITY = 1e-3  # largest difference from torch, anywhere in any mask
 SIZE_MULTIPLE = 16
+DEFAULT_NAMES = {
+    "gaze": "image_gaze_student_v2",
+    "image": "image_saliency_student_v1",
+    "video": "video_saliency_student_v1",
+}
 DUTS = "DUTS-TR (Wang et al., CVPR 2017): free for academic research"
 OSIE = "OSIE (Xu et al., Journal of Vision 2014): MIT"
 OBJECTS_TEACHER = "soft labels of U2-Net-p (Qin et al., 2020), itself trained on DUTS-TR: Apache-2.0"
@@ -131,6 +138,19 @@ def export_image(checkpoint: str, name: str, folder: Path) -> None:
     _tell(enter(folder, name, model_bytes, training_data(run)), model_bytes, state["step"], difference)
 
 
+def export_gaze(checkpoint: str, name: str, folder: Path) -> None:
+    """Write the gaze network of a checkpoint, and enter it."""
+    state, run = load_state(checkpoint)
+    net = make_gaze_network(run["network"])
+    net.load_state_dict(state["ema"])
+    net.eval()
+    model_bytes = gaze_export.to_onnx(net, GAZE_NETWORKS[run["network"]].input_pixels)
+    difference = gaze_export.parity(net, model_bytes)
+    hold(difference)
+    data = [gaze_export.TRUNK, *gaze_export.STILLS, gaze_export.CLIPS]
+    _tell(enter(folder, name, model_bytes, data), model_bytes, state["step"], difference)
+
+
 def export_video(checkpoint: str, name: str, folder: Path) -> None:
     """Write both forms of the video student of a checkpoint, NAME and NAME_step, and enter them."""
     state, run = load_state(checkpoint)
@@ -153,14 +173,14 @@ def _tell(entry: dict[str, object], model_bytes: bytes, step: int, difference: f
 def main() -> None:
     """Parse the command line and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["image", "video"])
+    parser.add_argument("kind", choices=["gaze", "image", "video"])
     parser.add_argument("--checkpoint", required=True, help="last.pt of a training run")
-    parser.add_argument("--name", help="of the file [default: image_saliency_student_v1 or the video one]")
+    parser.add_argument("--name", help=f"of the file [default by kind: {DEFAULT_NAMES}]")
     parser.add_argument("--folder", default="model/shipped", type=Path, help="where the file and registry.json go")
     args = parser.parse_args()
     torch.set_num_threads(1)  # seconds of work; threads that wait for each other on a busy machine make minutes of it
-    export = export_image if args.kind == "image" else export_video
-    export(args.checkpoint, args.name or f"{args.kind}_saliency_student_v1", args.folder)
+    export = {"gaze": export_gaze, "image": export_image, "video": export_video}[args.kind]
+    export(args.checkpoint, args.name or DEFAULT_NAMES[args.kind], args.folder)
 
 
 if __name__ == "__main__":

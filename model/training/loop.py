@@ -29,10 +29,10 @@ Seen = TypeVar("Seen")
 class Run:
     """The settings of a training run; `cooldown` is the share of the steps over which the rate falls to zero."""
 
-    data: str
     out: str
-    cache: str
     steps: int
+    data: str = ""
+    cache: str = ""
     network: str = "student"
     seed: int = 0
     batch: int = 32
@@ -49,6 +49,8 @@ class Run:
     samples: int = 6
     teacher: str = ""
     clips: str = ""
+    looks: tuple[str, ...] = ()
+    teacher_share: float = 0.5
 
 
 def learning_rate(step: int, run: Run) -> float:
@@ -71,6 +73,22 @@ def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     kernels = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
     return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+FREE_TO_CHANGE = ("out", "cache", "save_every", "device")  # where things lie, not what comes out
+
+
+def refuse_changed(before: dict[str, Any], run: Run) -> None:
+    """Check that a run goes on under the settings that it was begun with.
+
+    Raises:
+        SystemExit: it does not; the text names what differs.
+    """
+    now = json.loads(json.dumps(asdict(run)))
+    changed = [name for name in now if name not in FREE_TO_CHANGE and now[name] != before.get(name, now[name])]
+    if changed:
+        told = ", ".join(f"{name} was {before[name]!r}, is {now[name]!r}" for name in changed)
+        raise SystemExit(f"{run.out} holds a run under other settings ({told}): repeat these, or give another --out")
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -112,6 +130,7 @@ def train(
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
+        refuse_changed(json.loads(state["run"]), run)
         first = int(state["step"])
         print(f"resumed at step {first}", flush=True)
     started, losses = time.process_time(), []

@@ -17,6 +17,7 @@ from model.data import augment, clips, gaze_clips, stills
 from model.judging.evaluate import score_clips, score_masks, still_predict, torch_predict
 from model.networks.named import NETWORKS, make_network
 from model.networks.video_student import VideoStudent
+from model.training.device import as_input
 from model.training.loop import Run, steps_in, train
 from model.training.losses import image_loss, video_loss
 from model.training.warm_start import start_from
@@ -32,8 +33,8 @@ def open_sets(run: Run) -> list[stills.Dataset]:
 def first_weights(net: nn.Module, sets: list[stills.Dataset], run: Run) -> None:
     """Set the network to the file that the run starts from, if any."""
     if run.init:
-        frames = torch.from_numpy(augment.batch(sets, 0, 64, run.seed).frames).permute(0, 3, 1, 2)
-        count = start_from(net, run.init, frames.to(run.device).float().div_(255))
+        frames = as_input(net, augment.batch(sets, 0, 64, run.seed).frames).permute(0, 3, 1, 2)
+        count = start_from(net, run.init, frames / 255)
         print(f"{count} convolutions set from {run.init}", flush=True)
 
 
@@ -52,7 +53,7 @@ def train_image(run: Run, stop: int | None = None) -> Path:
         make_network(run.network),
         lambda net: first_weights(net, sets, run),
         lambda first, last: augment.batches(sets, first, last, run.batch, run.seed, run.small_steps),
-        lambda net, seen: image_loss(net, seen, run.device),
+        image_loss,
         judge,
         stop,
     )
@@ -92,7 +93,7 @@ def train_video(run: Run, stop: int | None = None) -> Path:
         VideoStudent(),
         lambda net: None,
         lambda first, last: augment.in_order(make, first, last),
-        lambda net, seen: video_loss(net, seen, run.device),
+        video_loss,
         judge,
         stop,
     )
@@ -103,10 +104,10 @@ def steps_for(minutes: float, kind: str, run: Run) -> int:
     if kind == "image":
         sets = open_sets(run)
         probe = list(augment.batches(sets, 0, 10, run.batch, run.seed))
-        return steps_in(minutes, make_network(run.network), probe, lambda net, seen: image_loss(net, seen, run.device))
+        return steps_in(minutes, make_network(run.network).to(run.device), probe, image_loss)
     pictures, count = stills.load(run.data, "train", run.cache), max(1, run.batch // run.samples)
     made = [clips.batch(pictures, step, count, run.samples, run.seed) for step in range(10)]
-    return steps_in(minutes, VideoStudent(), made, lambda net, seen: video_loss(net, seen, run.device))
+    return steps_in(minutes, VideoStudent().to(run.device), made, video_loss)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -109,15 +109,6 @@ def test_small_and_empty_pictures_are_among_the_examples(shards: Path, tmp_path:
     assert np.mean((np.array(areas) > 0) & (np.array(areas) < 0.06)) > 0.04
 
 
-def test_relative_density_is_low_where_nobody_looks_anywhere_in_particular() -> None:
-    flat = np.ones((20, 30), np.float32)
-    peaked = np.zeros((20, 30), np.float32)
-    peaked[10, 15] = 1
-    assert teach.relative_density(flat).max() == pytest.approx(1 / teach.GAZE_FULL)
-    assert teach.relative_density(peaked).max() == 1
-    assert not teach.relative_density(0 * flat).any()
-
-
 def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
     from model.training.students import Run, train_image
@@ -152,7 +143,7 @@ def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, 
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
-        loss = image_loss(net, seen, "cpu")
+        loss = image_loss(net, seen)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -181,7 +172,7 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
     seen = augment.batch([stills.load(shards, "train", tmp_path)], 0, 16, seed=0, small=True)
     optimiser = torch.optim.AdamW(taught.parameters(), 3e-3)
     for _ in range(4):  # norms away from where they start
-        image_loss(taught, seen, "cpu").backward()
+        image_loss(taught, seen).backward()
         optimiser.step()
     file = tmp_path / "taught.onnx"
     file.write_bytes(to_onnx(taught.eval()))

@@ -130,7 +130,7 @@ def taught_student(stills: Dataset, steps: int = 8) -> tuple[object, list[float]
     optimiser = torch.optim.AdamW(student.parameters(), 3e-3)
     losses = []
     for _ in range(steps):
-        loss = video_loss(student, seen, "cpu")
+        loss = video_loss(student, seen)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
