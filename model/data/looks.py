@@ -32,11 +32,11 @@ WEBP_QUALITY = 90
 SIZE_MULTIPLE = 16
 WIDEST = 16 / 9  # pictures narrower than this are also shown cropped to it: titles are wide, photographs are not
 
-SCHEMA = pa.schema(
-    [("set", pa.string()), ("name", pa.string()), ("image_webp", pa.binary())]
-    + [("fixation_x", pa.list_(pa.float32())), ("fixation_y", pa.list_(pa.float32()))]
-    + [("rows", pa.int32()), ("cols", pa.int32()), ("log_density", pa.binary())]
-)
+SCHEMA = pa.schema({
+    "set": pa.string(), "name": pa.string(), "image_webp": pa.binary(),
+    "fixation_x": pa.list_(pa.float32()), "fixation_y": pa.list_(pa.float32()),
+    "rows": pa.int32(), "cols": pa.int32(), "log_density": pa.binary(),
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def write_looks(scenes: Iterable[Scene], out: Path) -> int:
 
 
 def read_looks(paths: Iterable[Path]) -> list[Scene]:
-    """The scenes of files of looks.
+    """The scenes of files of looks, or of Parquet files of stills with fixations (their set is the file's name).
 
     Raises:
         ValueError: two scenes have one set and name.
@@ -219,15 +219,17 @@ def read_looks(paths: Iterable[Path]) -> list[Scene]:
     scenes, seen = [], set()
     for path in paths:
         for row in pq.read_table(path).to_pylist():
-            key = (row["set"], row["name"])
+            key = (row.get("set", path.stem), row["name"])
             if key in seen:
                 raise ValueError(f"{path}: {key[0]}/{key[1]} is there twice: name each file of looks once")
             seen.add(key)
             points = np.array([row["fixation_x"], row["fixation_y"]], np.float32).T.reshape(-1, 2)
-            teacher = np.frombuffer(row["log_density"], np.float16).astype(np.float32)
-            image = _decoded(row["image_webp"], f"{path}: {row['name']}")
-            grid = teacher.reshape(row["rows"], row["cols"]) if row["rows"] else None
-            scenes.append(Scene(*key, image, points, grid))
+            grid = None
+            if row.get("rows"):
+                teacher = np.frombuffer(row["log_density"], np.float16).astype(np.float32)
+                grid = teacher.reshape(row["rows"], row["cols"])
+            if grid is not None or len(points):
+                scenes.append(Scene(*key, _decoded(row["image_webp"], f"{path}: {row['name']}"), points, grid))
     return scenes
 
 

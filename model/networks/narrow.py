@@ -49,7 +49,8 @@ def narrowed(trunk: Trunk, shares: Sequence[float], pictures: Sequence[NDArray[n
 
 
 def _keep(block: Block, inner: list[Tensor], share: float) -> None:
-    assert block.expand is not None and block.project.conv.bias is not None
+    assert block.expand is not None
+    assert block.project.conv.bias is not None
     flat = torch.cat([one.flatten(2)[0] for one in inner], 1)
     weight = block.project.conv.weight[:, :, 0, 0]
     carried = flat.std(1) * weight.norm(dim=0)

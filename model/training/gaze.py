@@ -68,6 +68,8 @@ def train_gaze(run: Run, stop: int | None = None) -> Path:
         for s in learned[:: max(1, len(learned) // 48)]
     ]
     net = make_gaze_network(run.network, probe)
+    if run.init:
+        net.load_state_dict(torch.load(run.init, weights_only=True, map_location="cpu")["ema"])
 
     def make(step: int) -> looks.Batch:
         return looks.batch(learned, step, run.batch, run.seed, network.input_pixels, run.teacher_share)
@@ -89,11 +91,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--looks", nargs="+", required=True, help="files of `python -m model.looks`")
     parser.add_argument("--network", choices=sorted(GAZE_NETWORKS), default="base")
     parser.add_argument("--out", required=True, help="folder of the checkpoints")
+    parser.add_argument("--init", default="", help="checkpoint of an earlier run of this network to go on from")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--teacher-share", type=float, default=0.5, help="of the teacher where looks were recorded too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=3e-3, help="of the readout; the trunk's is lower")
     parser.add_argument("--cooldown", type=float, default=0.7, help="share of the steps over which the rate falls")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)
@@ -101,9 +104,9 @@ def main(words: Sequence[str] | None = None) -> None:
     args = parser.parse_args(words)
     torch.set_num_threads(args.threads)
     train_gaze(Run(
-        out=args.out, steps=args.steps, network=args.network, looks=tuple(args.looks), teacher_share=args.teacher_share,
-        seed=args.seed, batch=args.batch, rate=args.rate, cooldown=args.cooldown, save_every=args.save_every,
-        device=args.device,
+        out=args.out, steps=args.steps, network=args.network, init=args.init, looks=tuple(args.looks),
+        teacher_share=args.teacher_share, seed=args.seed, batch=args.batch, rate=args.rate, cooldown=args.cooldown,
+        save_every=args.save_every, device=args.device,
     ))  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 WARMUP_STEPS = 200
 EMA_DECAY = 0.998  # a memory of about 500 steps
+# Parts of a network that learn at another rate: a trunk comes trained, a prior has few weights and far to go.
+RATE_SHARES = {"trunk": 0.15, "prior": 5.0}
 
 Seen = TypeVar("Seen")
 
@@ -69,10 +71,13 @@ def average(ema: nn.Module, net: nn.Module, step: int) -> None:
 
 
 def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on the kernels, none on norms and biases."""
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """Weight decay on the kernels, none on norms, biases and priors; `share` is a group's part of the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        share = next((share for part, share in RATE_SHARES.items() if part in name.split(".")), 1.0)
+        decay = weight_decay if parameter.ndim > 1 and "prior" not in name.split(".") else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    return [{"params": some, "weight_decay": decay, "share": share} for (share, decay), some in groups.items()]
 
 
 FREE_TO_CHANGE = ("out", "cache", "save_every", "device")  # where things lie, not what comes out
@@ -136,7 +141,7 @@ def train(
     started, losses = time.process_time(), []
     for step, seen in enumerate(batches(first, stop or run.steps), start=first):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, run)
+            group["lr"] = learning_rate(step, run) * group["share"]
         loss = loss_of(net.train(), seen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -52,7 +52,7 @@ class Member:
         return f"{self.trunk}-{self.blocks}-{self.pixels}"
 
 
-MEMBERS = (Member("lite0", 8, 256 * 144), Member("lite0", 11, 340 * 192))
+MEMBERS = (Member("lite0", 8, 256 * 144),)
 
 
 def fold_of(scene: looks.Scene) -> int:

@@ -121,7 +121,7 @@ def test_a_run_resumes_to_the_same_weights_and_refuses_other_settings(tmp_path: 
     for name, tensor in straight["ema"].items():  # type: ignore[attr-defined]
         torch.testing.assert_close(resumed["ema"][name], tensor, msg=name)  # type: ignore[index]
     told = Run(**{**json.loads(str(resumed["run"])), "looks": (str(made),)})
-    with pytest.raises(SystemExit, match="rate was 0.002, is 0.5"):
+    with pytest.raises(SystemExit, match=r"rate was 0\.002, is 0\.5"):
         train_gaze(replace(told, out=str(tmp_path / "halted"), rate=0.5))
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from vsal.saliency.density import CLIP_AT, saliency_of
 
-DENSITIES = arrays(np.float64, (6, 8), elements=st.floats(0.01, 1.0))
+DENSITIES = arrays(np.float64, (6, 8), elements=st.floats(0.05, 1.0))  # at most 14 times their mean: none is cut
 
 
 @given(DENSITIES, st.floats(1e-6, 1e6))
@@ -20,11 +20,8 @@ def test_the_scale_of_a_density_does_not_matter(density: np.ndarray, scale: floa
 
 @given(DENSITIES, DENSITIES)
 def test_the_map_of_a_mean_of_densities_is_the_mean_of_their_maps(a: np.ndarray, b: np.ndarray) -> None:
-    a, b = a / a.mean(), b / b.mean()  # none of these is so peaked that it is cut
-    assert max(a.max(), b.max()) < CLIP_AT or saliency_of(a).max() == 1
-    mean = saliency_of((a + b) / 2)
-    if max(a.max(), b.max()) < CLIP_AT:
-        np.testing.assert_allclose(mean, (saliency_of(a) + saliency_of(b)) / 2, rtol=1e-5)
+    a, b = a / a.mean(), b / b.mean()
+    np.testing.assert_allclose(saliency_of((a + b) / 2), (saliency_of(a) + saliency_of(b)) / 2, rtol=1e-5)
 
 
 def test_a_flat_picture_is_low_everywhere_and_a_single_place_is_not_stretched_beyond_one() -> None:

@@ -20,7 +20,7 @@ from vsal.saliency.contract import read_contract
 from vsal.saliency.graph import MAX_MODEL_BYTES, ModelRefused, operators, parse
 
 REGISTRY = "registry.json"
-DEFAULT_MODEL = "image_saliency_student_v1"
+DEFAULT_MODEL = "image_saliency_student_v2"
 _NON_COMMERCIAL = re.compile(
     r"(^|[-_ ])nc([-_ .]|$)|non-?commercial|(research|academic)[-_ ]?(use[-_ ])?only", re.IGNORECASE
 )
