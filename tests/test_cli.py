@@ -241,7 +241,7 @@ def test_plan_says_what_would_be_done(vsal: Callable[..., Result], tmp_path: Pat
     ]
     shown = vsal("plan", catalogue, "--map-interval", "shot")
     assert shown.code == 1
-    assert "saliency mode image: model image_saliency_student_v1, aggregator mean" in shown.stdout
+    assert "saliency mode image: model image_saliency_student_v2, aggregator mean" in shown.stdout
     assert "source_not_found" in shown.stdout
 
 

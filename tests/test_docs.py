@@ -28,7 +28,7 @@ def known_options() -> set[str]:
 
 def training_options() -> set[str]:
     """Options of the commands that need torch, read from their sources: they run where torch is."""
-    sources = [*(REPO / "model").glob("*.py"), REPO / "jobs" / "train_student.py"]
+    sources = [*(REPO / "model").rglob("*.py"), REPO / "jobs" / "train_student.py"]
     return {option for path in sources for option in re.findall(r'add_argument\(\s*"(--[a-z-]+)"', path.read_text())}
 
 

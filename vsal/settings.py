@@ -19,7 +19,7 @@ ShotDetectorName = Literal["adaptive", "content", "transnetv2"]
 Device = Literal["auto", "cpu", "gpu"]
 
 SHIPPED_MODELS: dict[SaliencyMode, str] = {
-    "image": "image_saliency_student_v1",
+    "image": "image_saliency_student_v2",
     "video": "video_saliency_student_v1",
 }
 SHIPPED_MODEL = SHIPPED_MODELS["image"]

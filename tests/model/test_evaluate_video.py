@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from model import evaluate_video
+from model.judging import evaluate_video
 from tests.evaluate import sets
 from tests.saliency.conftest import build_model
 from vsal.saliency import SaliencySession
@@ -69,7 +69,7 @@ def test_the_command_prints_a_row_for_each_and_draws_the_sheet(
 
 
 def test_a_video_model_is_judged_on_stills_without_motion(tmp_path: Path) -> None:
-    from model.evaluate import Judged
+    from model.judging.evaluate import Judged
 
     file = tmp_path / "bright.onnx"
     file.write_bytes(build_model(kind="video"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import gaze_clips
+from model.data import gaze_clips
 from tests.evaluate import sets
 from tests.saliency import foreign_graphs
 from vsal.evaluate.saliency.items import Frame, Item, Truth, picture_of
@@ -84,7 +84,7 @@ def test_a_recurrent_teacher_sees_the_video_in_order(dhf1k: Path) -> None:
     for t in range(len(seen)):
         small = gaze_clips.cv2.resize(wanted[t], (128, 72), interpolation=gaze_clips.cv2.INTER_AREA)
         np.testing.assert_allclose(made.labels[t], small * 255, atol=0.51)
-    assert np.abs(wanted - alone).max() > 0.01, "the teacher remembers nothing: a weak test"
+    assert np.abs(wanted - alone).max() > 2 * 0.51 / 255, "the teacher remembers nothing: a weak test"
 
 
 def test_a_run_that_goes_on_keeps_what_it_had(dhf1k: Path, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_a_short_video_stands_still_at_its_end(tmp_path: Path) -> None:
 def test_the_student_learns_from_labelled_videos(dhf1k: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
     torch.set_num_threads(1)
-    from model.losses import video_loss
-    from model.video_student import VideoStudent
+    from model.networks.video_student import VideoStudent
+    from model.training.losses import video_loss
 
     gaze_clips.make_labels(f"dhf1k:{dhf1k}", "", tmp_path / "out", rate_hz=30)
     torch.manual_seed(0)
@@ -137,7 +137,7 @@ def test_the_student_learns_from_labelled_videos(dhf1k: Path, tmp_path: Path) ->
     optimiser = torch.optim.AdamW(student.parameters(), 3e-3)
     losses = []
     for step in range(10):
-        loss = video_loss(student, gaze_clips.batch(gaze_clips.load(tmp_path / "out"), step, 1, 3, 0), "cpu")
+        loss = video_loss(student, gaze_clips.batch(gaze_clips.load(tmp_path / "out"), step, 1, 3, 0))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -10,7 +10,7 @@ import pytest
 from vsal.saliency.contract import operators, parameter_count, parse, read_contract
 from vsal.saliency.registry import allowed_operators
 
-FOLDER = Path(__file__).resolve().parents[2] / "model"
+FOLDER = Path(__file__).resolve().parents[2] / "model" / "shipped"
 ENTRIES: list[dict[str, Any]] = json.loads((FOLDER / "registry.json").read_text())["models"]
 
 
@@ -35,7 +35,17 @@ class TestShippedModel:
         ops = re.search(r"^Operators: (.+?)\.$", card, re.MULTILINE | re.DOTALL)
         assert ops is not None
         assert [op.strip() for op in ops[1].replace("\n", " ").split(",")] == entry["ops"]
-        assert "free for academic research" in card
+
+    def test_a_model_without_duts_says_what_its_trunk_was_trained_on(self, entry: dict[str, Any]) -> None:
+        card = (FOLDER / entry["card"]).read_text()
+        if any("DUTS" in told for told in entry["training_data"]):
+            assert "free for academic research" in card
+            return
+        assert any("ImageNet" in told for told in entry["training_data"])
+        card += "".join((FOLDER / "cards" / name).read_text() for name in re.findall(r"\]\(([a-z0-9_]+\.md)\)", card))
+        for told in entry["training_data"]:
+            assert told.split(" (")[0] in card, f"the card does not name {told}"
+        assert "ImageNet" in card
 
     def test_opset_is_17_or_later(self, entry: dict[str, Any]) -> None:
         model = parse((FOLDER / entry["file"]).read_bytes())

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model import augment, data, teach
+from model.data import augment, stills, teach
 from tests.model.discs import SHAPES, import_torch, write_shards
 
 
@@ -19,8 +19,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_cache_holds_what_the_shards_hold(shards: Path, tmp_path: Path) -> None:
-    first = data.load(shards, "train", tmp_path)
-    again = data.load(shards, "train", tmp_path)
+    first = stills.load(shards, "train", tmp_path)
+    again = stills.load(shards, "train", tmp_path)
     assert len(first) == len(again) == 40
     for i in (0, 1, 39):
         assert first.image(i).shape == (*SHAPES[i % 4], 3)
@@ -30,11 +30,11 @@ def test_cache_holds_what_the_shards_hold(shards: Path, tmp_path: Path) -> None:
 
 def test_a_missing_split_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="--data"):
-        data.load(tmp_path, "train", tmp_path / "cache")
+        stills.load(tmp_path, "train", tmp_path / "cache")
 
 
 def test_batches_depend_on_seed_and_step_alone(shards: Path, tmp_path: Path) -> None:
-    sets = [data.load(shards, "train", tmp_path)]
+    sets = [stills.load(shards, "train", tmp_path)]
     straight = list(augment.batches(sets, 0, 6, 4, seed=7))
     resumed = list(augment.batches(sets, 4, 6, 4, seed=7))
     for a, b in zip(straight[4:], resumed, strict=True):
@@ -44,7 +44,7 @@ def test_batches_depend_on_seed_and_step_alone(shards: Path, tmp_path: Path) -> 
 
 
 def test_picture_and_mask_are_moved_together(shards: Path, tmp_path: Path) -> None:
-    sets = [data.load(shards, "train", tmp_path)]
+    sets = [stills.load(shards, "train", tmp_path)]
     agree = []
     for step in range(8):
         seen = augment.batch(sets, step, 4, seed=1)
@@ -70,9 +70,9 @@ def write_gaze(folder: Path, count: int = 24) -> Path:
 
 
 def test_a_fixed_part_of_the_gaze_is_kept_for_judging(tmp_path: Path) -> None:
-    trained = data.load(write_gaze(tmp_path / "gaze"), "gaze", tmp_path / "cache")
+    trained = stills.load(write_gaze(tmp_path / "gaze"), "gaze", tmp_path / "cache")
     every = {f"gaze{i}" for i in range(24)}
-    assert {n for n in every if data.gaze_held_out(n)} == every - set(trained.names) != set()
+    assert {n for n in every if stills.gaze_held_out(n)} == every - set(trained.names) != set()
     for i in range(len(trained)):
         assert trained.known(i) == (False, True)
         peak = np.unravel_index(trained.gaze(i).argmax(), trained.gaze(i).shape)
@@ -89,9 +89,9 @@ def test_soft_labels_stand_in_for_what_a_picture_lacks(shards: Path, tmp_path: P
     shard = shards / "train-00.parquet"
     assert teach.make_labels(white, [shard], made[1], every=4) == 10
     assert teach.make_labels(white, [shard], made[1], every=2) == 20, "a run that goes on keeps what it had"
-    labels = data.SoftLabels.read([made[0]], [made[1]])
-    photographs = data.load(shards, "train", tmp_path / "cache", labels)
-    gaze = data.load(tmp_path / "gaze", "gaze", tmp_path / "cache", labels)
+    labels = stills.SoftLabels.read([made[0]], [made[1]])
+    photographs = stills.load(shards, "train", tmp_path / "cache", labels)
+    gaze = stills.load(tmp_path / "gaze", "gaze", tmp_path / "cache", labels)
     assert [photographs.known(i) for i in range(3)] == [(True, True), (True, False), (True, True)]
     assert set(np.unique(photographs.mask(0))) == {0, 255}, "a mask of its own is not replaced"
     assert photographs.gaze(0).shape == photographs.mask(0).shape
@@ -103,29 +103,20 @@ def test_soft_labels_stand_in_for_what_a_picture_lacks(shards: Path, tmp_path: P
 
 
 def test_small_and_empty_pictures_are_among_the_examples(shards: Path, tmp_path: Path) -> None:
-    sets = [data.load(shards, "train", tmp_path)]
+    sets = [stills.load(shards, "train", tmp_path)]
     areas = [(m > 127).mean() for step in range(12) for m in augment.batch(sets, step, 16, seed=2).masks]
     assert np.mean(np.array(areas) == 0) > 0.02
     assert np.mean((np.array(areas) > 0) & (np.array(areas) < 0.06)) > 0.04
 
 
-def test_relative_density_is_low_where_nobody_looks_anywhere_in_particular() -> None:
-    flat = np.ones((20, 30), np.float32)
-    peaked = np.zeros((20, 30), np.float32)
-    peaked[10, 15] = 1
-    assert teach.relative_density(flat).max() == pytest.approx(1 / teach.GAZE_FULL)
-    assert teach.relative_density(peaked).max() == 1
-    assert not teach.relative_density(0 * flat).any()
-
-
 def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
-    from model.train import Run, train_image
+    from model.training.students import Run, train_image
 
     write_gaze(tmp_path / "gaze")
 
     def run(out: str, stop: int | None = None) -> dict[str, object]:
-        settings = Run(str(shards), str(tmp_path / out), str(tmp_path / "cache"), 6, seed=3, batch=8, save_every=3,
+        settings = Run(str(tmp_path / out), 6, str(shards), str(tmp_path / "cache"), seed=3, batch=8, save_every=3,
                        gaze=str(tmp_path / "gaze"))  # fmt: skip
         state: dict[str, object] = torch.load(train_image(settings, stop), weights_only=True)
         return state
@@ -140,19 +131,19 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
 
 def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
-    from model.export import PARITY, parity, to_onnx
-    from model.losses import image_loss
-    from model.registering import describe
-    from model.student import ImageStudent
+    from model.networks.student import ImageStudent
+    from model.shipping.export import PARITY, parity, to_onnx
+    from model.shipping.registering import describe
+    from model.training.losses import image_loss
     from vsal.saliency import ModelInput, SaliencySession, read_contract
 
     torch.manual_seed(0)
     net = ImageStudent().train()
-    seen = augment.batch([data.load(shards, "train", tmp_path)], 0, 8, seed=0, small=True)
+    seen = augment.batch([stills.load(shards, "train", tmp_path)], 0, 8, seed=0, small=True)
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
-        loss = image_loss(net, seen, "cpu")
+        loss = image_loss(net, seen)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -170,18 +161,18 @@ def test_training_learns_and_the_export_keeps_contract_and_parity(shards: Path, 
 
 def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
-    from model.evaluate import torch_predict
-    from model.export import to_onnx
-    from model.losses import image_loss
-    from model.student import ImageStudent
-    from model.warm_start import start_from
+    from model.judging.evaluate import torch_predict
+    from model.networks.student import ImageStudent
+    from model.shipping.export import to_onnx
+    from model.training.losses import image_loss
+    from model.training.warm_start import start_from
 
     torch.manual_seed(0)
     taught = ImageStudent().train()
-    seen = augment.batch([data.load(shards, "train", tmp_path)], 0, 16, seed=0, small=True)
+    seen = augment.batch([stills.load(shards, "train", tmp_path)], 0, 16, seed=0, small=True)
     optimiser = torch.optim.AdamW(taught.parameters(), 3e-3)
     for _ in range(4):  # norms away from where they start
-        image_loss(taught, seen, "cpu").backward()
+        image_loss(taught, seen).backward()
         optimiser.step()
     file = tmp_path / "taught.onnx"
     file.write_bytes(to_onnx(taught.eval()))
@@ -197,11 +188,11 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
 
 
 def test_int8_stays_close_to_float_and_keeps_the_contract(shards: Path, tmp_path: Path) -> None:
-    from model.quantise import quantise
+    from model.shipping.quantise import quantise
     from vsal.saliency import SaliencySession, load_model, read_contract
 
     given = load_model("image_saliency_student_v1")
-    sets = data.load(shards, "train", tmp_path)
+    sets = stills.load(shards, "train", tmp_path)
     made = quantise(given.data, sets)
     assert len(made) < 0.4 * len(given.data)
     assert read_contract(made) == read_contract(given.data)
@@ -211,10 +202,10 @@ def test_int8_stays_close_to_float_and_keeps_the_contract(shards: Path, tmp_path
 
 
 def test_the_worst_pictures_come_first(shards: Path, tmp_path: Path) -> None:
-    from model.evaluate import shrink
-    from model.failures import SIZE, worst_stills
+    from model.judging.evaluate import shrink
+    from model.judging.failures import SIZE, worst_stills
 
-    held_out = data.load(shards, "val", tmp_path)
+    held_out = stills.load(shards, "val", tmp_path)
 
     def bright(frames: augment.U8) -> teach.F32:
         """Right for all discs but the third picture's, which is drawn empty."""

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[train])")
 
-from model import unisal  # noqa: E402
+from model.shipping import unisal  # noqa: E402
 from vsal.saliency import SaliencySession, load_model  # noqa: E402
 from vsal.saliency.foreign import Interface  # noqa: E402
 from vsal.saliency.register import add_model  # noqa: E402

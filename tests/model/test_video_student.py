@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from model import augment, clips, data
+from model.data import augment, clips
+from model.data.stills import Dataset, load
 from tests.model.discs import disc_at_the_side, import_torch, write_shards
 
 SIZE = (96, 64)
@@ -18,16 +19,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stills(shards: Path, tmp_path: Path) -> data.Dataset:
-    return data.load(shards, "train", tmp_path / "cache")
+def stills(shards: Path, tmp_path: Path) -> Dataset:
+    return load(shards, "train", tmp_path / "cache")
 
 
-def scenes(stills: data.Dataset, count: int = 120) -> list[clips.Scene]:
+def scenes(stills: Dataset, count: int = 120) -> list[clips.Scene]:
     rng = np.random.default_rng(3)
     return [clips.make_scene(stills, i % len(stills), SIZE, rng) for i in range(count)]
 
 
-def test_clips_depend_on_seed_and_step_alone(stills: data.Dataset) -> None:
+def test_clips_depend_on_seed_and_step_alone(stills: Dataset) -> None:
     def make(step: int) -> clips.Clips:
         return clips.batch(stills, step, 2, 3, 7)
 
@@ -39,7 +40,7 @@ def test_clips_depend_on_seed_and_step_alone(stills: data.Dataset) -> None:
     assert not np.array_equal(straight[0].frames, clips.batch(stills, 0, 2, 3, 8).frames)
 
 
-def test_the_mask_stays_on_the_object_while_it_moves(stills: data.Dataset) -> None:
+def test_the_mask_stays_on_the_object_while_it_moves(stills: Dataset) -> None:
     moved = 0
     for scene in scenes(stills):
         if scene.mover is None or scene.front is not None:
@@ -52,7 +53,7 @@ def test_the_mask_stays_on_the_object_while_it_moves(stills: data.Dataset) -> No
     assert moved > 5
 
 
-def test_what_hides_the_object_is_taken_from_its_mask(stills: data.Dataset) -> None:
+def test_what_hides_the_object_is_taken_from_its_mask(stills: Dataset) -> None:
     hidden = 0
     for scene in scenes(stills, 400):
         if scene.mover is None or scene.front is None:
@@ -65,7 +66,7 @@ def test_what_hides_the_object_is_taken_from_its_mask(stills: data.Dataset) -> N
     assert hidden > 0
 
 
-def test_motion_is_that_of_the_camera_or_none(stills: data.Dataset) -> None:
+def test_motion_is_that_of_the_camera_or_none(stills: Dataset) -> None:
     """A still has no motion at all, whatever its picture; a sample's motion is against the frame just before it."""
     quiet = busy = 0
     for step in range(20):
@@ -80,12 +81,12 @@ def test_motion_is_that_of_the_camera_or_none(stills: data.Dataset) -> None:
     assert busy > 0
 
 
-def test_scenes_without_a_subject_are_among_the_clips(stills: data.Dataset) -> None:
+def test_scenes_without_a_subject_are_among_the_clips(stills: Dataset) -> None:
     empty = [not any(s.frame(t)[1].any() for t in (0.0, 0.3)) for s in scenes(stills)]
     assert 0.02 < np.mean(empty) < 0.3
 
 
-def test_a_teacher_labels_clips_of_one_photograph_only(stills: data.Dataset) -> None:
+def test_a_teacher_labels_clips_of_one_photograph_only(stills: Dataset) -> None:
     def teach(frames: clips.U8) -> np.ndarray:
         assert frames.dtype == np.uint8
         return np.full((len(frames), frames.shape[1] // 2, frames.shape[2] // 2), 0.5, np.float32)
@@ -100,11 +101,11 @@ def test_a_teacher_labels_clips_of_one_photograph_only(stills: data.Dataset) -> 
 
 def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, tmp_path: Path) -> None:
     torch = import_torch()
-    from model.loop import Run
-    from model.train import train_video
+    from model.training.loop import Run
+    from model.training.students import train_video
 
     def run(out: str, stop: int | None = None) -> dict[str, object]:
-        settings = Run(str(shards), str(tmp_path / out), str(tmp_path / "cache"), 4, seed=3, batch=6, samples=3,
+        settings = Run(str(tmp_path / out), 4, str(shards), str(tmp_path / "cache"), seed=3, batch=6, samples=3,
                        small_steps=4, save_every=2)  # fmt: skip
         state: dict[str, object] = torch.load(train_video(settings, stop), weights_only=True)
         return state
@@ -117,11 +118,11 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
         torch.testing.assert_close(resumed["ema"][name], tensor, rtol=0, atol=0, msg=name)  # type: ignore[index]
 
 
-def taught_student(stills: data.Dataset, steps: int = 8) -> tuple[object, list[float]]:
+def taught_student(stills: Dataset, steps: int = 8) -> tuple[object, list[float]]:
     """A student after a few steps, away from where weights and norms start, and its losses."""
     torch = import_torch()
-    from model.losses import video_loss
-    from model.video_student import VideoStudent
+    from model.networks.video_student import VideoStudent
+    from model.training.losses import video_loss
 
     torch.manual_seed(0)
     student = VideoStudent().train()
@@ -129,7 +130,7 @@ def taught_student(stills: data.Dataset, steps: int = 8) -> tuple[object, list[f
     optimiser = torch.optim.AdamW(student.parameters(), 3e-3)
     losses = []
     for _ in range(steps):
-        loss = video_loss(student, seen, "cpu")
+        loss = video_loss(student, seen)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -137,10 +138,10 @@ def taught_student(stills: data.Dataset, steps: int = 8) -> tuple[object, list[f
     return student.eval(), losses
 
 
-def test_training_learns_and_both_exports_keep_contract_and_parity(stills: data.Dataset) -> None:
+def test_training_learns_and_both_exports_keep_contract_and_parity(stills: Dataset) -> None:
     import_torch()
-    from model.export import PARITY
-    from model.video_export import parity, to_onnx
+    from model.shipping.export import PARITY
+    from model.shipping.video_export import parity, to_onnx
     from vsal.saliency import read_contract
     from vsal.saliency.contract import operators, parameter_count, parse
     from vsal.saliency.registry import allowed_operators
@@ -159,10 +160,10 @@ def test_training_learns_and_both_exports_keep_contract_and_parity(stills: data.
         assert wants.ordered is ordered
 
 
-def test_parity_sees_a_file_of_other_weights(stills: data.Dataset) -> None:
+def test_parity_sees_a_file_of_other_weights(stills: Dataset) -> None:
     import_torch()
-    from model.export import PARITY
-    from model.video_export import parity, to_onnx
+    from model.shipping.export import PARITY
+    from model.shipping.video_export import parity, to_onnx
 
     student, _ = taught_student(stills, 2)
     other, _ = taught_student(stills, 3)
@@ -172,9 +173,9 @@ def test_parity_sees_a_file_of_other_weights(stills: data.Dataset) -> None:
     assert parity(student, right[0], wrong[1], samples=2) > PARITY  # type: ignore[arg-type]
 
 
-def test_motion_beyond_what_is_told_apart_changes_nothing(stills: data.Dataset) -> None:
+def test_motion_beyond_what_is_told_apart_changes_nothing(stills: Dataset) -> None:
     import_torch()
-    from model.video_export import to_onnx
+    from model.shipping.video_export import to_onnx
     from vsal.saliency import SaliencySession
 
     student, _ = taught_student(stills)
@@ -185,10 +186,10 @@ def test_motion_beyond_what_is_told_apart_changes_nothing(stills: data.Dataset) 
     assert np.abs(none - much).max() > 1e-4, "the student does not see motion"
 
 
-def test_both_forms_give_the_same_masks_over_a_long_clip(stills: data.Dataset) -> None:
+def test_both_forms_give_the_same_masks_over_a_long_clip(stills: Dataset) -> None:
     """64 frames one by one through the step graph, and at once through the parallel one and vsal's aggregator."""
     import_torch()
-    from model.video_export import to_onnx
+    from model.shipping.video_export import to_onnx
     from vsal.saliency import SaliencySession
     from vsal.temporal import Fold, Learned
 

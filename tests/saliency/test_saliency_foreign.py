@@ -9,6 +9,7 @@ import pytest
 
 from tests.saliency import foreign_graphs as theirs
 from vsal.saliency import ModelRefused, SaliencySession, read_contract
+from vsal.saliency.density import saliency_of
 from vsal.saliency.foreign import Interface, wrap
 from vsal.saliency.graph import operators, parse
 from vsal.saliency.ordered import window
@@ -88,7 +89,7 @@ def test_what_is_no_mask_becomes_one(opset: int) -> None:
     logits = run_theirs(data, **{"input.1": imagenet(frames).transpose(0, 3, 1, 2)})[0][:, 0]
     outputs: dict[Any, np.ndarray] = {
         "logits": 1 / (1 + np.exp(-logits)),
-        "log-density": np.exp(logits - logits.max((1, 2), keepdims=True)),
+        "log-density": saliency_of(np.exp(logits)),
     }
     for output, mask in outputs.items():
         session = SaliencySession(wrap(data, Interface("image", output=output, multiple=16)))

@@ -116,9 +116,9 @@ def test_a_user_without_a_home_still_has_the_shipped_models(monkeypatch: pytest.
         raise KeyError(uid)
 
     monkeypatch.setattr("pwd.getpwuid", no_such_user)
-    assert load_model().name == "image_saliency_student_v1"
+    assert load_model().name == "image_saliency_student_v2"
     monkeypatch.setenv("HOME", "/proc/1/root")  # a folder into which nobody but root is let
-    assert load_model().name == "image_saliency_student_v1"
+    assert load_model().name == "image_saliency_student_v2"
 
 
 def test_a_name_is_taken_once_and_replaced_when_asked(foreign: Callable[..., str], own_models: Path) -> None:

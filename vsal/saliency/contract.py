@@ -3,7 +3,8 @@
 A graph takes `frames` uint8 [n, h, w, 3] (RGB, upright) and gives `saliency` float32 [n, h', w'] in 0..1. Casts, colour
 normalisation and layout live inside the graph, so nothing is copied or converted in Python. `metadata_props` of the
 graph say the rest: `vsal.kind`, `vsal.input_pixels` (the h * w it was made for) and `vsal.size_multiple` (what h and w
-must be multiples of). There are four kinds:
+must be multiples of). A map is a density of looks, saliency = min(1, density / (K x its mean)) with the one K of
+`vsal.saliency.density`, and that of a picture with nothing in it is the prior of place. There are four kinds:
 
 - "image": each frame for itself.
 - "video": also takes `motion` uint8 [n, h, w] and gives `gate` float32 [n, h', w'] in 0..1; each frame for itself too.

@@ -1,8 +1,8 @@
 """Named models: where they lie, and what must hold before one is used.
 
 A folder of models holds `registry.json`, `op_allowlist.txt` and the .onnx files. The wheel carries one
-(`vsal/_models`), a checkout has it at `model/`, and a user's own is looked into first: where VSAL_MODELS points, or
-`vsal/models` among the user's data.
+(`vsal/_models`), a checkout has it at `model/shipped/`, and a user's own is looked into first: where VSAL_MODELS
+points, or `vsal/models` among the user's data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vsal.saliency.contract import read_contract
 from vsal.saliency.graph import MAX_MODEL_BYTES, ModelRefused, operators, parse
 
 REGISTRY = "registry.json"
-DEFAULT_MODEL = "image_saliency_student_v1"
+DEFAULT_MODEL = "image_saliency_student_v2"
 _NON_COMMERCIAL = re.compile(
     r"(^|[-_ ])nc([-_ .]|$)|non-?commercial|(research|academic)[-_ ]?(use[-_ ])?only", re.IGNORECASE
 )
@@ -78,7 +78,7 @@ def user_folder() -> Path:
 def model_folders() -> list[Path]:
     """The folders of models, first one first: the user's, the wheel's, the checkout's; those that exist."""
     package = Path(__file__).resolve().parent.parent
-    folders = [user_folder(), package / "_models", package.parent / "model"]
+    folders = [user_folder(), package / "_models", package.parent / "model" / "shipped"]
     return [folder for folder in folders if os.path.isfile(folder / REGISTRY)]
 
 

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vsal.saliency.contract import NEXT
+from vsal.saliency.density import CLIP_AT
 
 LOWEST_OPSET = 9
 SMALLEST = 1e-12  # a density that is zero everywhere stays zero
@@ -80,14 +81,16 @@ class Surroundings:
             chain("Sigmoid")
         elif output != "mask":
             values = chain("Identity")
-            self._with_axes(chain, "ReduceMax", [1, 2], since=18, keepdims=1)
-            if output == "density":
-                highest = chain("Max", self._constant("smallest", np.array(SMALLEST, np.float32)))
-                chain("Div", highest, first=values)
-            else:
+            if output == "log-density":
+                self._with_axes(chain, "ReduceMax", [1, 2], since=18, keepdims=1)
                 highest = chain("Identity")
                 chain("Sub", highest, first=values)
-                chain("Exp")
+                values = chain("Exp")
+            self._with_axes(chain, "ReduceMean", [1, 2], since=18, keepdims=1)
+            chain("Mul", self._constant("clip_at", np.array(CLIP_AT, np.float32)))
+            full = chain("Max", self._constant("smallest", np.array(SMALLEST, np.float32)))
+            chain("Div", full, first=values)
+            chain("Min", self._constant("one", np.array(1.0, np.float32)))
         chain("Identity", out="saliency")
 
     def state(self, before: str, after: str, name: str, dtype: int) -> None:

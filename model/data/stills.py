@@ -7,6 +7,7 @@ soft labels (`model.teach`); what is still missing is marked as unknown and left
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.teach import fixation_label, read_labels
+from model.data.teach import fixation_label, read_labels
 from vsal.evaluate.saliency.sets.parquet import gaze_held_out
 
 U8 = NDArray[np.uint8]
@@ -51,7 +52,7 @@ class Dataset:
         return self._plane(self.masks, i)
 
     def gaze(self, i: int) -> U8:
-        """The i-th gaze density, uint8 [h, w], 255 is `model.teach.GAZE_FULL` times the mean; zeros if not known."""
+        """The i-th gaze density, uint8 [h, w], on the scale of `vsal.saliency.density`; zeros if not known."""
         return self._plane(self.gazes, i)
 
     def known(self, i: int) -> tuple[bool, bool]:
@@ -89,30 +90,46 @@ def load(folder: str | Path, split: str, cache: str | Path, labels: SoftLabels =
         folder: of the shards.
         split: "train" or "val": the shards `<split>-NN.parquet`. "gaze": every Parquet file of the folder, without the
             pictures that are kept for judging (`gaze_held_out`).
-        cache: folder of the decoded pictures; delete it when the labels change.
+        cache: folder of the decoded pictures, each set in a folder of its own: other shards or labels, another folder.
         labels: for pictures without a mask or without fixations of their own.
 
     Raises:
         FileNotFoundError: there is no shard of that split.
     """
-    cache = Path(cache)
-    if not (cache / f"{split}.json").exists():
+    cache = Path(cache) / f"{split}-{_key(Path(folder), split, labels)}"
+    if not (cache / "whole.json").exists():
         _decode(Path(folder), split, cache, labels)
     return Dataset(
-        np.memmap(cache / f"{split}.rgb", np.uint8, "r"),
-        np.memmap(cache / f"{split}.mask", np.uint8, "r"),
-        np.memmap(cache / f"{split}.gaze", np.uint8, "r"),
-        np.load(cache / f"{split}.npy"),
-        json.loads((cache / f"{split}.json").read_text()),
+        np.memmap(cache / "rgb.bin", np.uint8, "r"),
+        np.memmap(cache / "mask.bin", np.uint8, "r"),
+        np.memmap(cache / "gaze.bin", np.uint8, "r"),
+        np.load(cache / "index.npy"),
+        json.loads((cache / "whole.json").read_text()),
     )
 
 
-def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _key(folder: Path, split: str, labels: SoftLabels) -> str:
+    """What the decoded pictures of a split depend on: its shards as they lie there, and the labels."""
+    told = hashlib.sha256()
+    for shard in _shards(folder, split):
+        told.update(f"{shard.resolve()} {shard.stat().st_size} {shard.stat().st_mtime_ns};".encode())
+    for kind in (labels.objects, labels.gaze):
+        told.update(b"labels")
+        for name in sorted(kind):
+            told.update(name.encode() + kind[name].tobytes())
+    return told.hexdigest()[:16]
+
+
+def _shards(folder: Path, split: str) -> list[Path]:
     pattern = "*.parquet" if split == "gaze" else f"{split}-*.parquet"
     shards = sorted(folder.glob(pattern))
     if not shards:
         raise FileNotFoundError(f"no {pattern} in {folder}: give the folder of the shards with --data or --gaze")
-    for shard in shards:
+    return shards
+
+
+def _rows(folder: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for shard in _shards(folder, split):
         for batch in pq.ParquetFile(shard).iter_batches(100):
             for row in batch.to_pylist():
                 if split != "gaze" or not gaze_held_out(row["name"]):
@@ -127,9 +144,9 @@ def _decode(folder: Path, split: str, cache: Path, labels: SoftLabels) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     files: tuple[BinaryIO, BinaryIO, BinaryIO]
     with (
-        open(cache / f"{split}.rgb", "wb") as rgb,
-        open(cache / f"{split}.mask", "wb") as masks,
-        open(cache / f"{split}.gaze", "wb") as gazes,
+        open(cache / "rgb.bin", "wb") as rgb,
+        open(cache / "mask.bin", "wb") as masks,
+        open(cache / "gaze.bin", "wb") as gazes,
     ):
         files = (rgb, masks, gazes)
         for shard, row in rows:
@@ -151,8 +168,8 @@ def _decode(folder: Path, split: str, cache: Path, labels: SoftLabels) -> None:
             names.append(row["name"])
             index.append((start, *shape, mask is not None, gaze is not None))
             start += shape[0] * shape[1]
-    np.save(cache / f"{split}.npy", np.array(index, np.int64))
-    (cache / f"{split}.json").write_text(json.dumps(names))  # last: its presence says that the cache is whole
+    np.save(cache / "index.npy", np.array(index, np.int64))
+    (cache / "whole.json").write_text(json.dumps(names))  # last: its presence says that the cache is whole
 
 
 def _object(row: dict[str, Any], shape: tuple[int, int], labels: SoftLabels) -> U8 | None:

@@ -16,6 +16,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from model.training.device import device_of
+
 
 def _convolutions(model: onnx.ModelProto) -> list[tuple[Tensor, Tensor | None]]:
     """(weight, bias) of the Conv nodes in order of execution."""
@@ -45,7 +47,8 @@ def start_from(net: nn.Module, file: str, frames: Tensor) -> int:
         SystemExit: the file is of another network.
     """
     stored = iter(_convolutions(onnx.load(file)))
-    count, scale, bias = 0, torch.ones(()), torch.zeros(())
+    device = device_of(net)
+    count, scale, bias = 0, torch.ones((), device=device), torch.zeros((), device=device)
     eps_floor = 1e-6
 
     def before_convolution(layer: nn.Conv2d, _: Any) -> None:
@@ -56,6 +59,7 @@ def start_from(net: nn.Module, file: str, frames: Tensor) -> int:
                 f"{file}: convolution {count} is {None if weight is None else tuple(weight.shape)}, the network's is "
                 f"{tuple(layer.weight.shape)}: give a file that `model.export` wrote from this network"
             )
+        weight, folded = weight.to(device), None if folded is None else folded.to(device)
         if count == 0:
             weight = weight * 255
         count += 1

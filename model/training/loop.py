@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 WARMUP_STEPS = 200
 EMA_DECAY = 0.998  # a memory of about 500 steps
+# Parts of a network that learn at another rate: a trunk comes trained, a prior has few weights and far to go.
+RATE_SHARES = {"trunk": 0.15, "prior": 5.0}
 
 Seen = TypeVar("Seen")
 
@@ -29,10 +31,10 @@ Seen = TypeVar("Seen")
 class Run:
     """The settings of a training run; `cooldown` is the share of the steps over which the rate falls to zero."""
 
-    data: str
     out: str
-    cache: str
     steps: int
+    data: str = ""
+    cache: str = ""
     network: str = "student"
     seed: int = 0
     batch: int = 32
@@ -49,6 +51,8 @@ class Run:
     samples: int = 6
     teacher: str = ""
     clips: str = ""
+    looks: tuple[str, ...] = ()
+    teacher_share: float = 0.5
 
 
 def learning_rate(step: int, run: Run) -> float:
@@ -67,10 +71,29 @@ def average(ema: nn.Module, net: nn.Module, step: int) -> None:
 
 
 def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on the kernels, none on norms and biases."""
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """Weight decay on the kernels, none on norms, biases and priors; `share` is a group's part of the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        share = next((share for part, share in RATE_SHARES.items() if part in name.split(".")), 1.0)
+        decay = weight_decay if parameter.ndim > 1 and "prior" not in name.split(".") else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    return [{"params": some, "weight_decay": decay, "share": share} for (share, decay), some in groups.items()]
+
+
+FREE_TO_CHANGE = ("out", "cache", "save_every", "device")  # where things lie, not what comes out
+
+
+def refuse_changed(before: dict[str, Any], run: Run) -> None:
+    """Check that a run goes on under the settings that it was begun with.
+
+    Raises:
+        SystemExit: it does not; the text names what differs.
+    """
+    now = json.loads(json.dumps(asdict(run)))
+    changed = [name for name in now if name not in FREE_TO_CHANGE and now[name] != before.get(name, now[name])]
+    if changed:
+        told = ", ".join(f"{name} was {before[name]!r}, is {now[name]!r}" for name in changed)
+        raise SystemExit(f"{run.out} holds a run under other settings ({told}): repeat these, or give another --out")
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -112,12 +135,13 @@ def train(
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
+        refuse_changed(json.loads(state["run"]), run)
         first = int(state["step"])
         print(f"resumed at step {first}", flush=True)
     started, losses = time.process_time(), []
     for step, seen in enumerate(batches(first, stop or run.steps), start=first):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, run)
+            group["lr"] = learning_rate(step, run) * group["share"]
         loss = loss_of(net.train(), seen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

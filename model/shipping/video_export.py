@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.networks import NETWORKS
-from model.video_student import VideoStudent, accumulate
+from model.networks.named import NETWORKS
+from model.networks.video_student import VideoStudent, accumulate
 
 OPSET = 17
 SIZE_MULTIPLE = 16

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data import Dataset
+from model.data.stills import Dataset
 
 cv2.setNumThreads(1)  # the batches are made in parallel, not the pixels
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.student import ImageStudent, Widths
+from model.networks.student import ImageStudent, Widths
 
 WIDTHS = Widths((16, 16, 32, 64, 96), (1, 2, 3, 2), (16, 16, 32))
 MOTION_GAIN = 4.0  # a change of luma by 64 of 255 is as much as can be
@@ -21,7 +21,7 @@ class VideoStudent(nn.Module):
     """Frames and motion in, logits of mask and gate at half resolution out.
 
     forward: float [n, 3, h, w] and float [n, h, w], both in 0..255, h and w multiples of 16 -> logits [n, 2, h/2, w/2],
-    mask and gate; in training also the coarser logits of `model.student.ImageStudent`.
+    mask and gate; in training also the coarser logits of `model.networks.student.ImageStudent`.
     """
 
     def __init__(self) -> None:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from model.augment import Batch
-from model.clips import Clips
-from model.video_student import accumulate
+from model.data.augment import Batch
+from model.data.clips import Clips
+from model.networks.video_student import accumulate
+from model.training.device import device_of
 
 GAZE_WEIGHT = 1.0  # of a picture with known gaze, beside the loss of its mask
 AUX_WEIGHT = 0.3  # of each coarser output
@@ -42,16 +43,18 @@ def gaze_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bce + 0.5 * (1 - (p * t).sum(1) / (p.norm(dim=1) * t.norm(dim=1) + 1e-3))
 
 
-def image_loss(net: nn.Module, seen: Batch, device: str) -> Tensor:
+def image_loss(net: nn.Module, seen: Batch) -> Tensor:
     """The loss of a batch: objects at three resolutions, gaze at the finest; what is not known does not count."""
+    device = device_of(net)
     frames, masks, gaze = (torch.from_numpy(a).to(device) for a in (seen.frames, seen.masks, seen.gaze))
     mask_known, gaze_known = (torch.from_numpy(a).to(device) for a in (seen.mask_known, seen.gaze_known))
     x = frames.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         logits, coarse = net(x)
     target = masks[:, None].float().div_(255)[mask_known]
     total = logits.new_zeros((), dtype=torch.float32)
-    for weight, some in ((1.0, logits[:, 0]), *((AUX_WEIGHT, aux) for aux in coarse)):
+    outputs = ((1.0, logits[:, 0]), *((AUX_WEIGHT, aux) for aux in coarse))
+    for weight, some in outputs if len(target) else ():  # the mean over no picture is not a number
         wanted = F.interpolate(target, size=some.shape[1:], mode="area")[:, 0]
         total = total + weight * mask_loss(some[mask_known].float(), wanted)
     if bool(gaze_known.any()):
@@ -61,18 +64,19 @@ def image_loss(net: nn.Module, seen: Batch, device: str) -> Tensor:
     return total
 
 
-def video_loss(net: nn.Module, seen: Clips, device: str) -> Tensor:
+def video_loss(net: nn.Module, seen: Clips) -> Tensor:
     """The loss of some clips: of the masks accumulated through time, of the single ones, and of the teacher's.
 
     The recurrence is elementwise, so the gradient runs through all samples of a clip at little cost. The soft labels
     come in by the Kullback-Leibler divergence of one Bernoulli variable a pixel, up to what does not depend on the net.
     """
+    device = device_of(net)
     count, samples = seen.masks.shape[:2]
     frames, motion, masks = (
         torch.from_numpy(a).to(device).flatten(0, 1) for a in (seen.frames, seen.motion, seen.masks)
     )
     x = frames.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         logits, coarse = net(x, motion.float())
     logits = logits.float()
     target = masks[:, None].float().div_(255)

@@ -22,7 +22,7 @@ def _twice(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class NaiveUNet(nn.Module):
-    """Picture in, logits of objects and of gaze out: the interface of `model.student.ImageStudent`.
+    """Picture in, logits of objects and of gaze out: the interface of `model.networks.student.ImageStudent`.
 
     forward: float [n, 3, h, w] in 0..1, h and w multiples of 8 -> logits [n, 2, h/2, w/2], averaged from full size; in
     training also an empty list, for it has no coarser outputs.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from model.naive import NaiveUNet
-from model.student import SMALL, STUDENT, ImageStudent
+from model.networks.naive import NaiveUNet
+from model.networks.student import SMALL, STUDENT, ImageStudent
 
 
 @dataclass(frozen=True, slots=True)

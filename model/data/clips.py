@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.augment import SIZES, SMALL_SIZES, Matrix, quiet_view, view, warp
-from model.data import Dataset
+from model.data.augment import SIZES, SMALL_SIZES, Matrix, quiet_view, view, warp
+from model.data.stills import Dataset
 
 U8 = NDArray[np.uint8]
 Rng = np.random.Generator

@@ -1,0 +1,1 @@
+"""What the nets learn from: pictures, clips, and the labels of teachers."""

@@ -1,0 +1,1 @@
+"""Figures of a model, and pictures of where it fails."""

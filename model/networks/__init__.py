@@ -1,0 +1,1 @@
+"""The nets: what a frame becomes on its way to a map."""

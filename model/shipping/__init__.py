@@ -1,0 +1,1 @@
+"""From a checkpoint to a registered ONNX file with its card."""
