@@ -25,7 +25,7 @@ class X264(LibavEncoder):
         """As `LibavEncoder.own_options`."""
         return {"preset": self.preset(settings), "forced-idr": "1"}, {}
 
-    def hdr_params(self, facts: StreamFacts) -> dict[str, str]:
+    def hdr_params(self, settings: EncodeSettings, facts: StreamFacts) -> dict[str, str]:
         """As `LibavEncoder.hdr_params`."""
         params: dict[str, str] = {}
         if facts.mastering:
