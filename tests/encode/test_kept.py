@@ -324,9 +324,24 @@ def test_chunks_that_need_different_decoders_are_not_joined(
         replace(plan.chunks[1], settings=replace(settings, encoder_options=other), uri=str(tmp_path / "x.chunk"))
     )
     (tmp_path / "x.chunk").replace(plan.chunks[1].uri)
-    with pytest.raises(ChunksDoNotJoin, match=r"chunk 1 of .* has other parameter sets than chunk 0.*--threads"):
+    with pytest.raises(ChunksDoNotJoin, match=r"chunk 1 of .* has other parameter sets than chunk 0.*--no-chunked"):
         finish(plan, done)
     assert not Path(plan.dest).exists()
+
+
+def test_what_x265_says_of_the_machine_parts_no_chunks(prepared: Path, tmp_path: Path) -> None:
+    """It writes its number of threads into the header, beside the parameter sets."""
+    settings = settings_of("x265", chunked=True, chunk_s=1.0)
+    plan = plan_title(str(prepared), "title", settings, str(tmp_path))
+    done = [encode_chunk(replace(chunk, settings=replace(settings, threads=chunk.index))) for chunk in plan.chunks]
+    headers = {extradata_of(chunk.uri) for chunk in plan.chunks}
+    assert len(headers) > 1
+    assert finish(plan, done)["frames"] == 3 * SHOT
+
+
+def extradata_of(path: str) -> bytes | None:
+    with av.open(path) as container:
+        return container.streams.video[0].codec_context.extradata
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])

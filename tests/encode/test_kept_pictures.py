@@ -20,7 +20,7 @@ from vsal.encode.codecs import ENCODERS, FrameRun
 from vsal.encode.codecs.colour import in_coded_colour
 from vsal.encode.codecs.x265 import level_kbit
 from vsal.encode.mux.parameter_sets import DOLBY_VISION_RPU, has_rpu, hevc_unit_type, hevc_units
-from vsal.encode.mux.sample_entry import entry_boxes, with_boxes
+from vsal.encode.mux.sample_entry import UNOFFICIAL, entry_boxes, with_boxes
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.stream_facts import read_stream_facts
 from vsal.encode.title import encode_title, finish, plan_title
@@ -174,6 +174,32 @@ def test_dolby_vision_goes_through_x265(ending: str, tmp_path: Path, ffmpeg: str
     assert ffmpeg_says(ffmpeg, made) == ""
 
 
+def test_dolby_vision_beside_hdr10_goes_through_x265(tmp_path: Path) -> None:
+    made, left_out = encoded(as_pq(shared("media__dolbyVision-hdr.MOV"), tmp_path / "clip.mp4"), tmp_path, "x265")
+    assert left_out == []
+    facts = read_stream_facts(str(made))
+    assert (facts.dolby_vision, facts.dolby_vision_declared, facts.light) == ("8.1", True, (1000, 200))
+    assert facts.mastering is not None
+
+
+def as_pq(source: Path, path: Path) -> Path:
+    """Its pictures and RPUs as profile 8.1: what the samples mean is another matter."""
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"master-display={display}:max-cll=1000,200:vbv-maxrate=9000:vbv-bufsize=9000:log-level=error"
+    options = {"preset": "ultrafast", "dolbyvision": "1", "x265-params": params}
+    with av.open(str(source)) as container, av.open(str(path), "w", container_options=UNOFFICIAL) as output:
+        stream: Any = output.add_stream("libx265", rate=30, options=options)
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = 1280, 720, "yuv420p10le"
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1
+        context.time_base = Fraction(1, 600)
+        for frame in container.decode(video=0):
+            frame.pict_type = 0
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
 @pytest.mark.parametrize(
     ("codec", "more"),
     [("x264", {}), ("x265", {"pix_fmt": "yuv420p"}), ("x265", {"encoder_options": {"dolbyvision": "0"}})],
@@ -206,7 +232,7 @@ def drop_one_rpu(path: Path) -> None:
     changed = path.with_suffix(".mp4")
     with (
         av.open(str(path)) as container,
-        av.open(str(changed), "w", container_options={"strict": "unofficial"}) as output,
+        av.open(str(changed), "w", container_options=UNOFFICIAL) as output,
     ):
         copy = output.add_stream_from_template(container.streams.video[0], opaque=True)
         packets = [packet for packet in container.demux(video=0) if packet.size]

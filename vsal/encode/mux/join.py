@@ -33,7 +33,6 @@ class Timeline:
         dts: strictly rising, none after its pts.
         duration: of the frame of each packet.
         bounds: first packet of each chunk, and their number.
-        rpus: packets with Dolby Vision's metadata; all or none.
         one_header: all parameter sets are those of the chunks' headers, so that the packets need hold none.
     """
 
@@ -41,7 +40,6 @@ class Timeline:
     dts: Times
     duration: Times
     bounds: list[int]
-    rpus: int
     one_header: bool
 
 
@@ -82,22 +80,9 @@ def timeline(chunks: Sequence[ChunkSpec], end_pts: int, shift: int = 0) -> Timel
                 f"{chunk.uri}, chunk {chunk.index} of {uri}: {len(coded.ranks)} of {len(shown)} frames",
             )
         read.append(coded)
-        if coded.sets != read[0].sets:
-            raise ChunksDoNotJoin(
-                Reason.UNSUPPORTED,
-                f"chunk {chunk.index} of {uri} has other parameter sets than chunk {chunks[0].index}, and a file has "
-                "room for one: machines with other numbers of cores code so. Give --threads, so that all code alike, "
-                "or --no-chunked",
-            )
         ordered.append(shown[coded.ranks])
         bounds.append(bounds[-1] + len(coded.ranks))
-    rpus = sum(coded.rpus for coded in read)
-    if 0 < rpus < bounds[-1]:
-        raise TitleFailed(
-            Reason.UNSUPPORTED,
-            f"{rpus} of {bounds[-1]} frames of {uri} came out with Dolby Vision metadata, and a player needs all: "
-            "encode it without, with --encoder-option dolbyvision=0",
-        )
+    _check_joinable(read, uri)
     pts = np.concatenate(ordered)
     rising = np.sort(pts)
     if len(rising) > 1 and int(np.diff(rising).min()) < 1:
@@ -105,7 +90,25 @@ def timeline(chunks: Sequence[ChunkSpec], end_pts: int, shift: int = 0) -> Timel
     spans = np.append(np.diff(rising), max(1, end_pts - shift - int(rising[-1])))
     durations = spans[np.searchsorted(rising, pts)]
     one_header = read[0].sets == read[0].declared
-    return Timeline(pts, _decode_times(pts, rising), durations, bounds, rpus, one_header)
+    return Timeline(pts, _decode_times(pts, rising), durations, bounds, one_header)
+
+
+def _check_joinable(chunks: Sequence[_Coded], uri: str) -> None:
+    """Whether one decoder, set up once, can show them all, and no frame has lost what others have."""
+    odd = next((number for number, coded in enumerate(chunks) if coded.sets != chunks[0].sets), None)
+    if odd is not None:
+        raise ChunksDoNotJoin(
+            Reason.DECODE_ERROR,
+            f"chunk {odd} of {uri} has other parameter sets than chunk 0, but a file holds one: other versions of the "
+            "encoder code so. Have one version on all machines, or use --no-chunked",
+        )
+    frames, rpus = sum(len(coded.ranks) for coded in chunks), sum(coded.rpus for coded in chunks)
+    if 0 < rpus < frames:
+        raise TitleFailed(
+            Reason.UNSUPPORTED,
+            f"{rpus} of {frames} frames of {uri} came out with Dolby Vision metadata, and players need all: encode it "
+            "without, with --encoder-option dolbyvision=0",
+        )
 
 
 def _decode_times(pts: Times, rising: Times) -> Times:
