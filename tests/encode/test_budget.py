@@ -14,7 +14,7 @@ from tests.encode.test_title import settings_of
 from vsal.encode.budget import measure_share, top_area
 from vsal.encode.chunks import encode_chunk
 from vsal.encode.settings import Budget
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title, finish, plan_title
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
@@ -43,7 +43,7 @@ def test_the_top_area_gets_about_the_share_that_was_asked_for(
         patch.setattr("vsal.encode.title.solve_gain", lambda *_: pytest.fail("it was solved again"))
         assert encode_title(str(prepared), "title", settings, str(tmp_path))["skipped"]
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
-        picture = read_stream_facts(str(source))
+        picture = read_source_facts(str(source))
         again = measure_share(title, picture, settings_of("x264"), budget, record["gain"])
         assert again == pytest.approx(record["budget"]["achieved"], abs=0.02)
         assert measure_share(title, picture, settings_of("x264"), budget, 0.0) < 0.3

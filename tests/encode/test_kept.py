@@ -18,7 +18,7 @@ from vsal.encode.chunks import encode_chunk
 from vsal.encode.codecs import ENCODERS
 from vsal.encode.mux.join import ChunksDoNotJoin
 from vsal.encode.mux.parameter_sets import declared_sets, sets_between
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title, finish, plan_title
 from vsal.manifest import MapRow
 
@@ -152,7 +152,7 @@ def test_hdr_metadata_is_kept(
     settings = settings_of(codec, pix_fmt=to, container=ending, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
     made = tmp_path / "dest" / record["output"]
-    before, after = read_stream_facts(str(hdr)), read_stream_facts(str(made))
+    before, after = read_source_facts(str(hdr)), read_source_facts(str(made))
     assert after.light == before.light == (1100, 180)
     assert before.mastering is not None
     assert after.mastering is not None
@@ -181,7 +181,7 @@ def stream_says_hdr(path: Path, bare: str) -> bool:
                 if packet.size:
                     packet.stream = copy
                     output.mux(packet)
-    after = read_stream_facts(str(stream))
+    after = read_source_facts(str(stream))
     return after.mastering is not None and after.light is not None
 
 

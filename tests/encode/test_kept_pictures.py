@@ -22,10 +22,11 @@ from vsal.encode.codecs.x265 import level_kbit
 from vsal.encode.mux.parameter_sets import DOLBY_VISION_RPU, has_rpu, hevc_unit_type, hevc_units
 from vsal.encode.mux.sample_entry import UNOFFICIAL, entry_boxes, with_boxes
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title, finish, plan_title
 from vsal.errors import TitleFailed
 from vsal.video.colour import rgb_from_yuv
+from vsal.video.stream_facts import STEREO, DolbyVision
 
 GOOD = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos" / "good"
 
@@ -73,7 +74,7 @@ def test_rgb_is_converted_with_the_matrix_that_the_encode_names(
 ) -> None:
     source = write_rgb(tmp_path / "rgb.mp4", *size)
     made, _ = encoded(source, tmp_path, codec, program_of(codec, request), pix_fmt="yuv420p", crf=10)
-    facts = read_stream_facts(str(made))
+    facts = read_source_facts(str(made))
     assert (facts.info.colorspace, facts.info.color_range) == (matrix, 1)
     with av.open(str(made)) as container:
         frame = next(container.decode(video=0))
@@ -94,13 +95,13 @@ def test_chroma_that_is_made_here_lies_where_it_is_said_to_lie(
     ramp = np.zeros((64, 64, 3), dtype=np.uint8)
     ramp[..., 0] = 4 * np.arange(64)
     source = write_rgb(tmp_path / "rgb.mp4", 64, 64, 2, ramp)
-    facts = read_stream_facts(str(source))
+    facts = read_source_facts(str(source))
     with av.open(str(source)) as container:
         found = list(container.decode(video=0))
     if not decoded:
         found = [av.VideoFrame.from_ndarray(ramp, "rgb24")]
         found[0].time_base = facts.info.time_base
-    known = facts if decoded else replace(facts, chroma_siting=None, info=replace(facts.info, pix_fmt="rgb24"))
+    known = facts if decoded else replace(facts, chroma_location=0, info=replace(facts.info, pix_fmt="rgb24"))
     run = in_coded_colour(FrameRun(found, known, None, EncodeSettings("x264")), "yuv420p10le")
     assert run.facts.chroma_siting == siting
     made = next(iter(run.frames))
@@ -131,13 +132,13 @@ def test_the_siting_of_chroma_is_kept(codec: str, ending: str, tmp_path: Path, r
         stream.codec_context.options = {"preset": "ultrafast", "chroma_sample_location": "topleft"}
 
     source = write_source(tmp_path / "clip.mp4", 12, setup=sited)
-    assert read_stream_facts(str(source)).chroma_siting == "topleft"
+    assert read_source_facts(str(source)).chroma_siting == "topleft"
     made, left_out = encoded(source, tmp_path, codec, program_of(codec, request), container=ending)
     assert left_out == []
     if (codec, ending) == ("vp9", "mp4"):  # FFmpeg does not read it back
         assert vp9_subsampling(made) == 1  # "4:2:0 colocated with luma (0,0)", VP9 in ISO-BMFF 1.0
     else:
-        assert read_stream_facts(str(made)).chroma_siting == "topleft"
+        assert read_source_facts(str(made)).chroma_siting == "topleft"
 
 
 def vp9_subsampling(path: Path) -> int:
@@ -162,8 +163,8 @@ def test_dolby_vision_goes_through_x265(ending: str, tmp_path: Path, ffmpeg: str
     source = shared("media__dolbyVision-hdr.MOV")
     made, left_out = encoded(source, tmp_path, "x265", container=ending)
     assert not any("Dolby" in name for name in left_out)
-    facts = read_stream_facts(str(made))
-    assert (facts.dolby_vision, facts.dolby_vision_declared) == ("8.4", True)
+    facts = read_source_facts(str(made))
+    assert facts.dolby_vision == DolbyVision(8, 4)
     with av.open(str(made)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         assert packets
@@ -177,8 +178,8 @@ def test_dolby_vision_goes_through_x265(ending: str, tmp_path: Path, ffmpeg: str
 def test_dolby_vision_beside_hdr10_goes_through_x265(tmp_path: Path) -> None:
     made, left_out = encoded(as_pq(shared("media__dolbyVision-hdr.MOV"), tmp_path / "clip.mp4"), tmp_path, "x265")
     assert left_out == []
-    facts = read_stream_facts(str(made))
-    assert (facts.dolby_vision, facts.dolby_vision_declared, facts.light) == ("8.1", True, (1000, 200))
+    facts = read_source_facts(str(made))
+    assert (facts.dolby_vision, facts.light) == (DolbyVision(8, 1), (1000, 200))
     assert facts.mastering is not None
 
 
@@ -211,7 +212,7 @@ def test_dolby_vision_that_is_not_coded_is_named(codec: str, more: dict[str, Any
 
 def test_dolby_vision_that_the_container_does_not_declare_is_named(tmp_path: Path) -> None:
     made, left_out = encoded(shared("media__dolbyVision-hdr.MOV"), tmp_path, "x265", container="mov")
-    assert read_stream_facts(str(made)).dolby_vision == "8.4"
+    assert read_source_facts(str(made)).dolby_vision == DolbyVision(None, None)
     assert "Dolby Vision (profile 8.4)" in left_out
 
 
@@ -258,10 +259,10 @@ def test_the_buffer_that_dolby_vision_needs_is_that_of_the_lowest_level_which_ho
 
 def test_hdr10_plus_is_named_where_it_is_lost(tmp_path: Path) -> None:
     source = beginning(shared("media__hdr10-video-with-sdr-container.mp4"), tmp_path / "clip.mp4", frame_count=4)
-    assert read_stream_facts(str(source)).further == ("HDR10+",)
+    assert read_source_facts(str(source)).hdr10_plus
     made, left_out = encoded(source, tmp_path, "x265")
     assert left_out == ["HDR10+"]
-    assert read_stream_facts(str(made)).light == (1000, 200)
+    assert read_source_facts(str(made)).light == (1000, 200)
 
 
 def beginning(source: Path, path: Path, frame_count: int) -> Path:
@@ -293,10 +294,12 @@ def spherical() -> bytes:
 def test_a_projection_of_360_degrees_is_kept(codec: str, ending: str, tmp_path: Path) -> None:
     source = tmp_path / "clip.mp4"
     source.write_bytes(with_boxes(write_source(tmp_path / "flat.mp4", 12).read_bytes(), spherical()))
-    assert {"spherical projection", "stereoscopic layout"} <= set(read_stream_facts(str(source)).further)
+    facts = read_source_facts(str(source))
+    assert (facts.spherical, facts.further) == (True, (STEREO,))
     made, left_out = encoded(source, tmp_path, codec, container=ending)
     assert left_out == []
-    assert {"spherical projection", "stereoscopic layout"} <= set(read_stream_facts(str(made)).further)
+    after = read_source_facts(str(made))
+    assert (after.spherical, after.further) == (True, (STEREO,))
     if ending == "mp4":
         boxes = entry_boxes(made.read_bytes())
         assert TURNED in boxes[b"sv3d"]
@@ -321,7 +324,7 @@ def test_mirrored_pictures_stay_mirrored(how: str, ending: str, tmp_path: Path) 
     source = write_source(tmp_path / "clip.mov", 12, setup=lambda stream: stream.set_display_matrix(MIRRORED[how]))
     made, left_out = encoded(source, tmp_path, "x264", container=ending)
     assert left_out == []
-    assert read_stream_facts(str(made)).display_matrix == MIRRORED[how]
+    assert read_source_facts(str(made)).display_matrix == MIRRORED[how]
     frame_count = SHOT // 2
     with av.open(str(made)) as container:
         assert sum(1 for _ in container.decode(video=0)) == frame_count

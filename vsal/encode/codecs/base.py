@@ -10,7 +10,7 @@ from typing import ClassVar
 from av.video.frame import VideoFrame
 
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow
 from vsal.roi.grid import MACROBLOCK
@@ -39,7 +39,7 @@ class FrameRun:
     """
 
     frames: Iterable[VideoFrame]
-    facts: StreamFacts
+    facts: SourceFacts
     maps: Iterable[MapRow] | None
     settings: EncodeSettings
     first_frame: int = 0
@@ -98,7 +98,7 @@ class Encoder(ABC):
         if not 0 <= crf <= self.most_crf:
             raise SettingsError(f"--crf of {self.name} is 0 to {self.most_crf:g}, not {crf:g}")
 
-    def carries_dolby_vision(self, settings: EncodeSettings, facts: StreamFacts) -> bool:
+    def carries_dolby_vision(self, settings: EncodeSettings, facts: SourceFacts) -> bool:
         """Whether the Dolby Vision metadata of a source's frames goes into its bitstream."""
         return False
 
@@ -132,7 +132,7 @@ class Encoder(ABC):
         return dict(settings.encoder_options)
 
     @abstractmethod
-    def pixel_format(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         """The pixel format to encode in, by FFmpeg's name: the source's, unless another is asked for.
 
         Raises:

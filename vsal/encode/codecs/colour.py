@@ -10,8 +10,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from vsal.encode.codecs.base import FrameRun
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.video.colour import BT2020_PRIMARIES, FULL_RANGE, is_large
+from vsal.video.stream_facts import CHROMA_LOCATIONS
 
 LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 RGB_MATRIX = 0  # AVCOL_SPC_RGB, "GBR" in ITU-T H.273
@@ -42,7 +43,7 @@ def in_coded_colour(run: FrameRun, pix_fmt: str) -> FrameRun:
         pix_fmt: the encoder's, by FFmpeg's name.
     """
     if pix_fmt == run.facts.info.pix_fmt:
-        return replace(run, facts=replace(run.facts, chroma_siting=_siting(run.facts, pix_fmt)))
+        return replace(run, facts=replace(run.facts, chroma_location=_siting(run.facts, pix_fmt)))
     facts = coded_facts(run.facts, pix_fmt)
     was_rgb, is_rgb = _is_rgb(run.facts.info.pix_fmt), _is_rgb(pix_fmt)
     matrix = _COEFFICIENTS[facts.info.colorspace] if was_rgb and not is_rgb else None
@@ -50,7 +51,7 @@ def in_coded_colour(run: FrameRun, pix_fmt: str) -> FrameRun:
     return replace(run, facts=facts, frames=_converted(run.frames, conversion))
 
 
-def coded_facts(facts: StreamFacts, pix_fmt: str) -> StreamFacts:
+def coded_facts(facts: SourceFacts, pix_fmt: str) -> SourceFacts:
     """Facts of a source as they are once its frames are in another format."""
     info = facts.info
     was_rgb, is_rgb = _is_rgb(info.pix_fmt), _is_rgb(pix_fmt)
@@ -63,25 +64,25 @@ def coded_facts(facts: StreamFacts, pix_fmt: str) -> StreamFacts:
         matrix, coded_range = RGB_MATRIX, FULL_RANGE
     depth = max(component.bits for component in VideoFormat(pix_fmt).components)
     made = replace(info, pix_fmt=pix_fmt, bit_depth=depth, colorspace=matrix, color_range=coded_range)
-    return replace(facts, info=made, chroma_siting=_siting(facts, pix_fmt))
+    return replace(facts, info=made, chroma_location=_siting(facts, pix_fmt))
 
 
 def _is_rgb(pix_fmt: str) -> bool:
     return VideoFormat(pix_fmt).is_rgb
 
 
-def _range(facts: StreamFacts) -> int:
+def _range(facts: SourceFacts) -> int:
     info = facts.info
     return FULL_RANGE if info.pix_fmt.startswith("yuvj") or _is_rgb(info.pix_fmt) else info.color_range
 
 
-def _siting(facts: StreamFacts, pix_fmt: str) -> str | None:
+def _siting(facts: SourceFacts, pix_fmt: str) -> int:
     """Where the chroma samples lie; where nobody says, swscale puts each in the middle of its four pixels."""
     before, after = _subsampling(facts.info.pix_fmt), _subsampling(pix_fmt)
     if after != (2, 2):
-        return None  # H.264, HEVC, VP9 and AV1 have a word for 4:2:0 alone
+        return 0  # H.264, HEVC, VP9 and AV1 have a word for 4:2:0 alone
     made_here = before == (1, 1) and len(VideoFormat(facts.info.pix_fmt).components) > 1
-    return facts.chroma_siting or ("center" if made_here else None)
+    return facts.chroma_location or (CHROMA_LOCATIONS.index("center") if made_here else 0)
 
 
 def _subsampling(pix_fmt: str) -> tuple[int, int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from vsal.encode.codecs.libav import LibavEncoder
-from vsal.encode.codecs.x264 import account, adaptive_quantisation_off
+from vsal.encode.codecs.x264 import account, adaptive_quantisation_off, mastering_integers
 from vsal.encode.maps.regions import QpUnit
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.roi.grid import MACROBLOCK
-from vsal.video.colour import PQ
+from vsal.video.colour import HLG, PQ
 
-# One layer in HEVC's own colours: FFmpeg makes their RPUs anew.
-DOLBY_VISION = ("8.1", "8.2", "8.4")
+# One layer in HEVC's own colours, of which FFmpeg makes the RPUs anew; its base layer is HDR10, SDR or HLG.
+_DOLBY_VISION_PROFILE, _BT709 = 8, 1
+_COMPATIBLE = {PQ: 1, _BT709: 2, HLG: 4}
 _DOLBY_VISION_FORMAT = "yuv420p10le"
 # ITU-T H.265, tables A.8 and A.9, main tier: luma samples of a picture, of a second, kbit/s, and kbit of buffer.
 _LEVELS = (
@@ -49,7 +50,7 @@ class X265(LibavEncoder):
             params["pools"] = str(settings.threads)
         return {"preset": self.preset(settings), "forced-idr": "1"}, params
 
-    def encoder_options(self, settings: EncodeSettings, facts: StreamFacts | None = None) -> dict[str, str]:
+    def encoder_options(self, settings: EncodeSettings, facts: SourceFacts | None = None) -> dict[str, str]:
         """As `LibavEncoder.encoder_options`."""
         options = super().encoder_options(settings, facts)
         if facts is not None and self.carries_dolby_vision(settings, facts):
@@ -57,18 +58,22 @@ class X265(LibavEncoder):
             options.setdefault("dolbyvision", "1")
         return options
 
-    def carries_dolby_vision(self, settings: EncodeSettings, facts: StreamFacts) -> bool:
+    def carries_dolby_vision(self, settings: EncodeSettings, facts: SourceFacts) -> bool:
         """As `Encoder.carries_dolby_vision`: what is coded in 10 bits, of one layer."""
         asked = settings.encoder_options.get("dolbyvision", "1") not in ("0", "false")
-        complete = facts.dolby_vision != "8.1" or facts.mastering is not None  # x265 demands the display of 8.1
+        said = facts.dolby_vision
+        if not asked or said is None or said.profile != _DOLBY_VISION_PROFILE:
+            return False
         coded = self.pixel_format(settings, facts)
-        return asked and complete and facts.dolby_vision in DOLBY_VISION and coded == _DOLBY_VISION_FORMAT
+        # FFmpeg tells x265 the compatibility that the transfer function has; x265 demands the display of HDR10's.
+        fits = said.compatibility == _COMPATIBLE.get(facts.info.color_trc)
+        return coded == _DOLBY_VISION_FORMAT and fits and (facts.info.color_trc != PQ or facts.mastering is not None)
 
-    def hdr_params(self, settings: EncodeSettings, facts: StreamFacts) -> dict[str, str]:
+    def hdr_params(self, settings: EncodeSettings, facts: SourceFacts) -> dict[str, str]:
         """As `LibavEncoder.hdr_params`."""
         params: dict[str, str] = {}
         if facts.mastering:
-            params["master-display"] = facts.mastering.integers()
+            params["master-display"] = mastering_integers(facts.mastering)
         if facts.light:
             params["max-cll"] = f"{facts.light[0]},{facts.light[1]}"
         if facts.info.color_trc == PQ:

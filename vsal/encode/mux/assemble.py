@@ -27,10 +27,11 @@ from vsal.encode.mux.join import joined_packets, timeline
 from vsal.encode.mux.kept import Kept, lost_facts
 from vsal.encode.mux.sample_entry import UNOFFICIAL, template
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts, read_stream_facts
+from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
 from vsal.video.ffmpeg import find_ffmpeg
+from vsal.vitals import vitals
 
 # Demuxers whose time begins near 0 as a rule; in the others (transport streams) it begins anywhere and is shifted.
 _ZERO_BASED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -48,7 +49,7 @@ _STALE = (
 )
 
 
-def choose_container(facts: StreamFacts, settings: EncodeSettings) -> str:
+def choose_container(facts: SourceFacts, settings: EncodeSettings) -> str:
     """The ending of the output: the source's kind where it holds the codec and every other stream, Matroska else.
 
     A MOV whose Dolby Vision is carried becomes an MP4.
@@ -79,7 +80,7 @@ def _fits(stream: Stream, ending: str) -> bool:
         return True
 
 
-def assemble(facts: StreamFacts, chunks: Sequence[ChunkSpec], end_pts: int, ending: str, path: str) -> Kept:
+def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], end_pts: int, ending: str, path: str) -> Kept:
     """Write the finished file from the chunks and the source.
 
     Args:
@@ -119,7 +120,7 @@ def assemble(facts: StreamFacts, chunks: Sequence[ChunkSpec], end_pts: int, endi
     kinds = _kinds(path)
     # Tracks without a sample are not written, and there is no timecode for some frame rates.
     lost = [f"{kind} without content" for kind in (Counter(wanted) - Counter(kinds)).elements()]
-    return Kept(ending, tuple(kinds), (*left_out, *lost, *lost_facts(facts, read_stream_facts(path))))
+    return Kept(ending, tuple(kinds), (*left_out, *lost, *lost_facts(facts, read_source_facts(path))))
 
 
 def _mp4_options(time_base: Fraction) -> dict[str, str]:
@@ -129,7 +130,7 @@ def _mp4_options(time_base: Fraction) -> dict[str, str]:
     return {"video_track_timescale": ticks, "movie_timescale": ticks, "movflags": "+faststart"}
 
 
-def _say_siting(video: Any, facts: StreamFacts, settings: EncodeSettings) -> None:
+def _say_siting(video: Any, facts: SourceFacts, settings: EncodeSettings) -> None:
     """Where the samples of chroma lie, for a container whose video does not tell: FFmpeg's writer assumes `topleft`."""
     encoder = encoder_of(settings.codec)
     siting = coded_facts(facts, encoder.pixel_format(settings, facts)).chroma_siting
@@ -184,7 +185,7 @@ def _shift_s(source: InputContainer, kind: str) -> Fraction:
 
 
 def _add_streams(
-    output: OutputContainer, source: InputContainer, said: VideoStream, facts: StreamFacts
+    output: OutputContainer, source: InputContainer, said: VideoStream, facts: SourceFacts
 ) -> tuple[dict[int, Any], list[str]]:
     """Streams of the output by the number of the source's stream, in the source's order."""
     streams: dict[int, Any] = {}
@@ -262,7 +263,7 @@ def _write(
     source: InputContainer,
     streams: dict[int, Any],
     joined: Iterator[Packet[Any]],
-    facts: StreamFacts,
+    facts: SourceFacts,
     shift_s: Fraction,
 ) -> None:
     video = streams[facts.info.stream_index]
@@ -274,6 +275,7 @@ def _write(
     # In decoding order over all streams, so that the muxer has little to hold back.
     for _, lane, packet in heapq.merge(*lanes, key=lambda item: item[:2]):
         packet.stream = video if lane == 0 else streams[packet.stream_index]
+        vitals.bytes += packet.size
         output.mux(packet)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vsal import storage
 from vsal.encode.chunks import ChunkSpec
+from vsal.encode.codecs import encoder_of
 from vsal.encode.mux.parameter_sets import declared_sets, has_rpu, sets_between, without_sets
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import open_container
@@ -82,7 +83,7 @@ def timeline(chunks: Sequence[ChunkSpec], end_pts: int, shift: int = 0) -> Timel
         read.append(coded)
         ordered.append(shown[coded.ranks])
         bounds.append(bounds[-1] + len(coded.ranks))
-    _check_joinable(read, uri)
+    _check_joinable(read, chunks[0])
     pts = np.concatenate(ordered)
     rising = np.sort(pts)
     if len(rising) > 1 and int(np.diff(rising).min()) < 1:
@@ -93,17 +94,18 @@ def timeline(chunks: Sequence[ChunkSpec], end_pts: int, shift: int = 0) -> Timel
     return Timeline(pts, _decode_times(pts, rising), durations, bounds, one_header)
 
 
-def _check_joinable(chunks: Sequence[_Coded], uri: str) -> None:
-    """Whether one decoder, set up once, can show them all, and no frame has lost what others have."""
-    odd = next((number for number, coded in enumerate(chunks) if coded.sets != chunks[0].sets), None)
+def _check_joinable(read: Sequence[_Coded], first: ChunkSpec) -> None:
+    """Whether one decoder, set up once, can show them all, and no frame has lost what it was to carry."""
+    uri = first.facts.info.uri
+    odd = next((number for number, coded in enumerate(read) if coded.sets != read[0].sets), None)
     if odd is not None:
         raise ChunksDoNotJoin(
             Reason.DECODE_ERROR,
             f"chunk {odd} of {uri} has other parameter sets than chunk 0, but a file holds one: other versions of the "
             "encoder code so. Have one version on all machines, or use --no-chunked",
         )
-    frames, rpus = sum(len(coded.ranks) for coded in chunks), sum(coded.rpus for coded in chunks)
-    if 0 < rpus < frames:
+    frames, rpus = sum(len(coded.ranks) for coded in read), sum(coded.rpus for coded in read)
+    if rpus < frames and encoder_of(first.settings.codec).carries_dolby_vision(first.settings, first.facts):
         raise TitleFailed(
             Reason.UNSUPPORTED,
             f"{rpus} of {frames} frames of {uri} came out with Dolby Vision metadata, and players need all: encode it "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 
 _UNSAID = (None, 0, 2)  # ITU-T H.273: 2 is unspecified, 0 reserved for primaries and transfer functions
 
@@ -26,10 +26,14 @@ class Kept:
     left_out: tuple[str, ...]
 
 
-def lost_facts(source: StreamFacts, made: StreamFacts) -> Iterator[str]:
+def lost_facts(source: SourceFacts, made: SourceFacts) -> Iterator[str]:
     """What a source says of its pictures and the finished file does not, in words for people."""
-    if source.dolby_vision is not None and not (made.dolby_vision and made.dolby_vision_declared):
-        yield f"Dolby Vision (profile {source.dolby_vision})"
+    if source.dolby_vision is not None and made.dolby_vision != source.dolby_vision:
+        yield str(source.dolby_vision)
+    if source.hdr10_plus and not made.hdr10_plus:
+        yield "HDR10+"
+    if source.spherical and not made.spherical:
+        yield "spherical projection"
     yield from (name for name in source.further if name not in made.further)
     if source.mastering is not None and made.mastering is None:
         yield "mastering display"

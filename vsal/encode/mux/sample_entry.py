@@ -17,8 +17,9 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vsal.encode.stream_facts import Mastering, StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.video.container import open_container
+from vsal.video.stream_facts import AMBIENT, STEREO, Mastering
 
 # Without it FFmpeg writes neither Dolby Vision's configuration nor 360 degrees, which are not ISO's own.
 UNOFFICIAL = {"strict": "unofficial"}
@@ -30,7 +31,7 @@ _STSD_HEADER = 8  # version, flags, number of entries
 _VISUAL_ENTRY = 86  # of a VisualSampleEntry, with its own size and name: where its boxes begin
 
 
-def template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> VideoStream:
+def template(chunk: InputContainer, facts: SourceFacts, stack: ExitStack) -> VideoStream:
     """A stream that says of the encoded video what its container must: what the source says of its pictures is put in.
 
     Args:
@@ -40,7 +41,7 @@ def template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> Vid
     """
     stream = chunk.streams.video[0]
     boxes = hdr_boxes(facts.mastering, facts.light)
-    if facts.has_sample_entry_boxes:
+    if facts.spherical or {AMBIENT, STEREO} & set(facts.further):
         boxes += _source_boxes(facts)
     if not boxes:
         return stream
@@ -80,7 +81,7 @@ def entry_boxes(mp4: bytes) -> dict[bytes, bytes]:
     return {name: bytes(data[at : at + size]) for name, at, size in found}
 
 
-def _source_boxes(facts: StreamFacts) -> bytes:
+def _source_boxes(facts: SourceFacts) -> bytes:
     """The source's own, as FFmpeg writes them into an MP4; none where MP4 does not hold its codec."""
     with open_container(facts.info.uri) as source:
         try:

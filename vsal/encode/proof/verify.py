@@ -17,7 +17,7 @@ from vsal.encode.codecs import FrameRun, encode_frames, encoder_of
 from vsal.encode.maps.cells import cell_offsets
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.stream_facts import StreamFacts, read_stream_facts
+from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest
 from vsal.quality.decoded import Decoded, decoded_from
@@ -128,7 +128,7 @@ def verify_title(
     Raises:
         TitleFailed: source or encode cannot be read, or they are not of one title.
     """
-    facts = read_stream_facts(title.source.uri)
+    facts = read_source_facts(title.source.uri)
     examiner = _Examiner(title, facts, encoded, settings.plain(), plain, gain)
     proofs = [proof for shot in _spread(title.shots(), most_shots) if (proof := examiner.examine(shot)) is not None]
     verdict, detail = _judge(proofs)
@@ -162,7 +162,7 @@ class _Examiner:
     def __init__(
         self,
         title: TitleManifest,
-        facts: StreamFacts,
+        facts: SourceFacts,
         encoded: str,
         settings: EncodeSettings,
         plain: str | None,
