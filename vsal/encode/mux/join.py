@@ -17,6 +17,7 @@ from vsal.encode.codecs import encoder_of
 from vsal.encode.mux.parameter_sets import declared_sets, has_rpu, sets_between, without_sets
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import open_container
+from vsal.vitals import vitals
 
 Times = NDArray[np.int64]
 
@@ -133,6 +134,7 @@ def _coded(chunk: ChunkSpec) -> _Coded:
             if not packet.size or packet.pts is None:
                 continue
             stamps.append(packet.pts)
+            vitals.bytes += packet.size
             if codec == "hevc":
                 rpus += has_rpu(packet)
                 sets |= sets_between(packet) if packet.is_keyframe else frozenset()
