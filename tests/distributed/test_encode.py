@@ -127,4 +127,4 @@ def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
     assert told[1].endswith("96 frames, 0.0 MB, 4 kb/s: 8 frames/s")
     assert "reached: 25% of the picture gets 41.0% of the bits" in told
     assert "missed: 25% of the picture gets 33.0% of the bits, not the 40.0% asked for" in "\n".join(told)
-    assert "telemetry: not held by the container: data bin_data" in told
+    assert "telemetry: not kept: data bin_data" in told

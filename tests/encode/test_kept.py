@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ import pytest
 
 from tests.encode.test_title import ffmpeg_says, program_of, settings_of, times_of
 from tests.encode.titles import SHOT, write_manifest, write_source
+from vsal.encode.chunks import encode_chunk
 from vsal.encode.codecs import ENCODERS
+from vsal.encode.mux.join import ChunksDoNotJoin
+from vsal.encode.mux.parameter_sets import declared_sets, sets_between
 from vsal.encode.source_facts import read_source_facts
-from vsal.encode.title import encode_title
+from vsal.encode.title import encode_title, finish, plan_title
+from vsal.manifest import MapRow
 
 
 def copied(path: Path) -> list[tuple[int, Fraction, bytes]]:
@@ -272,3 +277,82 @@ def test_timed_data_is_kept_where_the_container_takes_it_and_named_where_not(tel
     settings = settings_of("x264", container="mkv")
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "mkv"))
     assert (record["streams"], record["left_out"]) == (["video"], ["data bin_data"])
+
+
+def boxes_of(path: Path) -> list[str]:
+    """Names of a file's outermost boxes, in order."""
+    data, at, names = path.read_bytes(), 0, []
+    while at + 8 <= len(data):
+        names.append(data[at + 4 : at + 8].decode())
+        size = int.from_bytes(data[at : at + 4])
+        at += int.from_bytes(data[at + 8 : at + 16]) if size == 1 else size
+    return names
+
+
+ENTRIES = {"x264": "avc1", "x265": "hvc1", "vp9": "vp09", "svtav1": "av01", "kvazaar": "hvc1"}
+
+
+@pytest.mark.parametrize(("codec", "ending"), [*((codec, "mp4") for codec in ENCODERS), ("x265", "mov")])
+def test_players_find_the_index_first_and_an_entry_that_they_take(
+    codec: str, ending: str, source: Path, prepared: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
+) -> None:
+    settings = settings_of(codec, container=ending, chunked=True, chunk_s=1.0, program=program_of(codec, request))
+    made = tmp_path / encode_title(str(prepared), "title", settings, str(tmp_path))["output"]
+    names = [name for name in boxes_of(made) if name not in ("free", "wide")]
+    assert names == ["ftyp", "moov", "mdat"]
+    with av.open(str(made)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.codec_tag == ENTRIES[codec]
+        if ENTRIES[codec] == "hvc1":
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            assert not any(map(sets_between, packets)), "hvc1 holds parameter sets in its header alone"
+            assert len(declared_sets("hevc", stream.codec_context.extradata)) == 3
+    assert times_of(made) == times_of(source)
+    assert ffmpeg_says(ffmpeg, made) == ""
+
+
+@pytest.mark.parametrize(
+    ("codec", "other"), [("x264", {"x264-params": "ref=1:bframes=0"}), ("x265", {"x265-params": "no-wpp=1"})]
+)
+def test_chunks_that_need_different_decoders_are_not_joined(
+    codec: str, other: dict[str, str], prepared: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(codec, chunked=True, chunk_s=1.0)
+    plan = plan_title(str(prepared), "title", settings, str(tmp_path))
+    done = [encode_chunk(chunk) for chunk in plan.chunks]
+    encode_chunk(
+        replace(plan.chunks[1], settings=replace(settings, encoder_options=other), uri=str(tmp_path / "x.chunk"))
+    )
+    (tmp_path / "x.chunk").replace(plan.chunks[1].uri)
+    with pytest.raises(ChunksDoNotJoin, match=r"chunk 1 of .* has other parameter sets than chunk 0.*--no-chunked"):
+        finish(plan, done)
+    assert not Path(plan.dest).exists()
+
+
+def test_what_x265_says_of_the_machine_parts_no_chunks(prepared: Path, tmp_path: Path) -> None:
+    """It writes its number of threads into the header, beside the parameter sets."""
+    settings = settings_of("x265", chunked=True, chunk_s=1.0)
+    plan = plan_title(str(prepared), "title", settings, str(tmp_path))
+    done = [encode_chunk(replace(chunk, settings=replace(settings, threads=chunk.index))) for chunk in plan.chunks]
+    headers = {extradata_of(chunk.uri) for chunk in plan.chunks}
+    assert len(headers) > 1
+    assert finish(plan, done)["frames"] == 3 * SHOT
+
+
+def extradata_of(path: str) -> bytes | None:
+    with av.open(path) as container:
+        return container.streams.video[0].codec_context.extradata
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_the_last_frame_is_shown_as_long_as_in_the_source(ending: str, tmp_path: Path) -> None:
+    source = write_source(tmp_path / "clip.mp4", SHOT)
+
+    def longer(row: MapRow) -> MapRow:
+        return replace(row, pts_end=3 * row.pts_end) if row.frame_end == SHOT else row
+
+    write_manifest(tmp_path / "out", source, longer)
+    settings = settings_of("x264", container=ending)
+    record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
+    with av.open(str(tmp_path / "dest" / record["output"])) as container:
+        assert container.duration / 1e6 == pytest.approx(3 * SHOT / 24, abs=0.002)

@@ -52,7 +52,9 @@ def test_all_is_known_from_one_opening(clip: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(containers, "av", Av())
     with open_source(str(clip)) as source:
         assert source.info == expected
-        assert source.facts == StreamFacts(None, None, None, None, 1, None, hdr10_plus=False, spherical=False)
+        assert source.facts == StreamFacts(
+            None, None, None, None, 1, None, hdr10_plus=False, spherical=False, further=()
+        )
         assert [stream.type for stream in source.container.streams] == ["video"]
         assert source.stream.index == expected.stream_index
     assert len(opened) == 1

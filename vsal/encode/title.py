@@ -34,7 +34,7 @@ class EncodePlan:
     Attributes:
         dest: the finished file.
         record: beside it, what it was made of; its presence with the right key is what resume reads.
-        last_duration: of the last frame, in the source's time base.
+        end_pts: where the last frame ends, in the source's time base.
         duration_s: of the title, from its first frame to the end of its last.
         key: of everything that was asked for; how the title is cut in the end is no part of it.
         folder: of the chunks, until they are joined.
@@ -49,7 +49,7 @@ class EncodePlan:
     dest: str
     record: str
     container: str
-    last_duration: int
+    end_pts: int
     duration_s: float
     key: str
     folder: str
@@ -96,7 +96,6 @@ def plan_title(
         chunks = cut_chunks(title, facts, settings, folder)
         container = choose_container(facts, settings)
         last = title.map_at(title.frames - 1)
-        rest = last.frame_end - 1 - last.frame_start
         plan = EncodePlan(
             title_id,
             facts,
@@ -105,7 +104,7 @@ def plan_title(
             dest=storage.join(dest, f"{title_id}.{container}"),
             record=storage.join(dest, f"{title_id}.encode.json"),
             container=container,
-            last_duration=last.pts_end - last.pts_start if rest == 0 else facts.info.frame_duration,
+            end_pts=last.pts_end,
             duration_s=float((last.pts_end - title.map_at(0).pts_start) * facts.info.time_base),
             key=f"{key_of(title, facts, settings)}-{container}-{len(chunks)}",
             folder=folder,
@@ -179,7 +178,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
     chunks = list(plan.chunks)
     local = storage.staging_file(plan.dest)
     try:
-        kept = assemble(plan.facts, chunks, plan.last_duration, plan.container, local)
+        kept = assemble(plan.facts, chunks, plan.end_pts, plan.container, local)
         storage.publish(local, plan.dest)
     except ChunksDoNotJoin:
         storage.discard(local)

@@ -21,6 +21,15 @@ _UPRIGHT_MATRIX = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 # AVMasteringDisplayMetadata: primaries R, G, B (x, y) and white point as rationals, then min and max luminance, flags.
 _MASTERING = struct.Struct("=20i2i")
 _LIGHT = struct.Struct("=2I")
+AMBIENT, STEREO = "ambient viewing environment", "stereoscopic layout"
+# Side data that no field is for, and people's words for it.
+_FURTHER = {
+    Type.AMBIENT_VIEWING_ENVIRONMENT: AMBIENT,
+    Type.STEREO3D: STEREO,
+    Type.DYNAMIC_HDR_VIVID: "HDR Vivid",
+    Type.ICC_PROFILE: "ICC profile",
+    Type.A53_CC: "closed captions",
+}
 # AVChromaLocation, by the names that FFmpeg prints.
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 _DOLBY_VISION = re.compile(r"^ +DOVI configuration record: .*profile: (\d+),.*compatibility id: (\d+)", re.MULTILINE)
@@ -45,6 +54,11 @@ class DolbyVision:
     profile: int | None
     compatibility: int | None  # of the base layer: 1 is HDR10, 2 SDR, 4 HLG
 
+    def __str__(self) -> str:
+        if self.profile is None:
+            return "Dolby Vision"
+        return f"Dolby Vision (profile {self.profile}{f'.{self.compatibility}' if self.compatibility else ''})"
+
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
@@ -57,6 +71,7 @@ class StreamFacts:
         chroma_location: FFmpeg's number, 0 where unspecified; names in CHROMA_LOCATIONS.
         hdr10_plus: the first picture has dynamic metadata (SMPTE ST 2094-40).
         spherical: it is a projection of a sphere.
+        further: what else is said of the pictures, in people's words.
     """
 
     display_matrix: Matrix | None
@@ -67,6 +82,12 @@ class StreamFacts:
     dolby_vision: DolbyVision | None
     hdr10_plus: bool
     spherical: bool
+    further: tuple[str, ...]
+
+    @property
+    def chroma_siting(self) -> str | None:
+        """FFmpeg's word for where chroma lies; None where nothing is said."""
+        return CHROMA_LOCATIONS[self.chroma_location] if self.chroma_location else None
 
 
 def stream_facts(container: InputContainer, stream: VideoStream, picture: VideoFrame) -> StreamFacts:
@@ -82,6 +103,7 @@ def stream_facts(container: InputContainer, stream: VideoStream, picture: VideoF
         dolby_vision=_dolby_vision(said, picture),
         hdr10_plus=_side_data(picture, Type.DYNAMIC_HDR_PLUS) is not None,
         spherical=_side_data(picture, Type.SPHERICAL) is not None,
+        further=tuple(name for kind, name in _FURTHER.items() if _side_data(picture, kind) is not None),
     )
 
 

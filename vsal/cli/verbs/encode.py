@@ -120,7 +120,7 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
             if abs(bit_share - budget.bit_share) > SHARE_MISSED:
                 told[-1] += f", not the {budget.bit_share:.1%} asked for: offsets stay within 12 QP"
         if left_out:
-            told.append(f"{name}: not held by the container: {escape(', '.join(left_out))}")
+            told.append(f"{name}: not kept: {escape(', '.join(left_out))}")
     told += failure_lines(summary.failed(), f"{summary.place[1]}/runs/{summary.run_id}.json")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")

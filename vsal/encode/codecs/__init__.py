@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vsal.encode.codecs.base import Encoder, FrameRun
+from vsal.encode.codecs.colour import in_coded_colour
 from vsal.encode.codecs.kvazaar import Kvazaar
 from vsal.encode.codecs.svtav1 import SvtAv1
 from vsal.encode.codecs.vp9 import Vp9
@@ -28,4 +29,6 @@ def encoder_of(codec: str) -> Encoder:
 
 def encode_frames(run: FrameRun, path: str) -> list[int]:
     """Encode a run of frames with the encoder that its settings name; as `Encoder.encode` says."""
-    return encoder_of(run.settings.codec).encode(run, path)
+    encoder = encoder_of(run.settings.codec)
+    pix_fmt = encoder.pixel_format(run.settings, run.facts)
+    return encoder.encode(in_coded_colour(run, pix_fmt), path)

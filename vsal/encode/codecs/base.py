@@ -60,6 +60,7 @@ class Encoder(ABC):
         cell: side of the squares in which it takes offsets, in luma samples.
         reports_qp: whether a decoder tells the QP of each block of its bitstream.
         says_aspect: whether its bitstream tells the shape of the pixels.
+        says_siting: whether its bitstream tells where the samples of chroma lie.
         containers: that hold its bitstream, as file endings.
         caveat: what a user of its maps must know, in a sentence.
     """
@@ -72,6 +73,7 @@ class Encoder(ABC):
     cell: ClassVar[int] = MACROBLOCK
     reports_qp: ClassVar[bool] = False
     says_aspect: ClassVar[bool] = True
+    says_siting: ClassVar[bool] = True
     containers: ClassVar[tuple[str, ...]] = ("mp4", "mov", "mkv")
     caveat: ClassVar[str] = ""
 
@@ -95,6 +97,10 @@ class Encoder(ABC):
         crf = self.crf(settings)
         if not 0 <= crf <= self.most_crf:
             raise SettingsError(f"--crf of {self.name} is 0 to {self.most_crf:g}, not {crf:g}")
+
+    def carries_dolby_vision(self, settings: EncodeSettings, facts: SourceFacts) -> bool:
+        """Whether the Dolby Vision metadata of a source's frames goes into its bitstream."""
+        return False
 
     def refuse(self, settings: EncodeSettings) -> None:  # noqa: B027 - most encoders know of nothing
         """Refuse settings under which it is known to ignore maps or to put them on other frames.

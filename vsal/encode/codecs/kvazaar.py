@@ -35,6 +35,8 @@ _TRANSFER = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240
 }
 _MATRIX = {0: "GBR", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 
+_SITING = ("left", "center", "topleft", "top", "bottomleft", "bottom")  # chroma_sample_loc_type of ITU-T H.265
+
 
 def roi_frames(
     maps: Iterable[MapRow], mapping: QpMapping, first_frame: int, end_frame: int, gain: float | None = None
@@ -141,6 +143,8 @@ class Kvazaar(Encoder):
                 params[key] = names[value]
         if info.color_range == 2 or info.pix_fmt.startswith("yuvj"):
             params["range"] = "pc"
+        if facts.chroma_siting in _SITING:
+            params["chromaloc"] = str(_SITING.index(facts.chroma_siting))
         if facts.sample_aspect_ratio is not None:
             params["sar"] = f"{facts.sample_aspect_ratio.numerator}:{facts.sample_aspect_ratio.denominator}"
         params |= settings.encoder_options

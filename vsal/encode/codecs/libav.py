@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ import av.error
 import av.logging
 from av.codec import Codec as AvCodec
 from av.container import OutputContainer
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from vsal.encode.codecs.base import Encoder, FrameRun
@@ -22,6 +21,7 @@ from vsal.encode.maps.regions import FrameShape, RegionUnit, RoiMarker
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.video.colour import FULL_RANGE
 from vsal.video.container import describe
 
 # FFmpeg writes these and goes on as if nothing had been asked.
@@ -33,7 +33,6 @@ _REFUSALS = (
     "not found",
     "Error setting option",
 )
-_FULL_RANGE = 2
 
 
 class LibavEncoder(Encoder):
@@ -61,7 +60,7 @@ class LibavEncoder(Encoder):
     def unit(self, bit_depth: int) -> RegionUnit:
         """What a region's `qoffset` comes to."""
 
-    def hdr_params(self, facts: SourceFacts) -> dict[str, str]:
+    def hdr_params(self, settings: EncodeSettings, facts: SourceFacts) -> dict[str, str]:
         """Parameters that carry HDR metadata into the bitstream."""
         return {}
 
@@ -79,7 +78,7 @@ class LibavEncoder(Encoder):
         own, params = self.own_options(settings)
         options = {"crf": f"{self.crf(settings):g}"} | own
         if facts is not None:
-            params |= self.hdr_params(facts)
+            params |= self.hdr_params(settings, facts)
         known = _known_options(self.av_name)
         for key, value in settings.encoder_options.items():
             if key == self.params_option:
@@ -131,6 +130,8 @@ class LibavEncoder(Encoder):
             SettingsError: it does not know an option, or does not take its value.
         """
         options = self.encoder_options(settings, facts)
+        if facts.chroma_siting is not None:
+            options.setdefault("chroma_sample_location", facts.chroma_siting)
         stream: Any = output.add_stream(self.av_name, rate=facts.fps)
         context = stream.codec_context
         info = facts.info
@@ -140,7 +141,7 @@ class LibavEncoder(Encoder):
         context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
         context.colorspace, context.color_range = info.colorspace, info.color_range
         if info.pix_fmt.startswith("yuvj"):
-            context.color_range = _FULL_RANGE
+            context.color_range = FULL_RANGE
         if facts.sample_aspect_ratio is not None:
             context.sample_aspect_ratio = facts.sample_aspect_ratio
         if self.threads(settings):
@@ -167,14 +168,15 @@ class LibavEncoder(Encoder):
         facts, settings = run.facts, run.settings
         pix_fmt = self.pixel_format(settings, facts)
         times: list[int] = []
-        options = {"video_track_timescale": str(facts.info.time_base.denominator)}
+        # FFmpeg writes Dolby Vision's configuration only so.
+        options = {"video_track_timescale": str(facts.info.time_base.denominator), "strict": "unofficial"}
         try:
             with (
                 av.open(path, "w", format="mp4", container_options=options) as output,
                 self._marker(run, pix_fmt) or nullcontext() as marker,
             ):
                 stream = self.open_stream(output, settings, facts)
-                for frame in _formatted(run.frames, pix_fmt):
+                for frame in run.frames:
                     times.append(frame.pts or 0)
                     given = frame if marker is None else marker.mark(frame)
                     given.pts, given.time_base = times[-1] - times[0], facts.info.time_base
@@ -220,17 +222,3 @@ def _said(logs: list[tuple[int, str, str]]) -> str:
 
 def _bit_depth(pix_fmt: str) -> int:
     return max(component.bits for component in av.VideoFormat(pix_fmt).components)
-
-
-def _formatted(frames: Iterable[VideoFrame], pix_fmt: str) -> Iterator[VideoFrame]:
-    """Frames in the encoder's format: converted where it differs, relabelled where only the name of the range does."""
-    for frame in frames:
-        if frame.format.name == pix_fmt:
-            yield frame
-            continue
-        pts, time_base = frame.pts, frame.time_base
-        same_range = frame.format.name.replace("yuvj", "yuv") == pix_fmt
-        full = {"src_color_range": _FULL_RANGE, "dst_color_range": _FULL_RANGE} if same_range else {}
-        converted = frame.reformat(format=pix_fmt, **full)
-        converted.pts, converted.time_base = pts, time_base
-        yield converted

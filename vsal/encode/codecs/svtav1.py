@@ -128,6 +128,8 @@ def _colour(facts: SourceFacts) -> list[str]:
             words += [option, str(value)]
     if info.color_range == 2 or info.pix_fmt.startswith("yuvj"):
         words += ["--color-range", "1"]
+    if facts.chroma_siting in ("left", "topleft"):  # AV1 has no word for others
+        words += ["--chroma-sample-position", facts.chroma_siting]
     if facts.mastering:
         words += ["--mastering-display", _mastering_decimals(facts.mastering)]
     if facts.light:

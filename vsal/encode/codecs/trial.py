@@ -81,7 +81,7 @@ def trial_facts() -> SourceFacts:
         orientation=UPRIGHT, sample_aspect_ratio=Fraction(1), color_trc=2, color_primaries=2, colorspace=2,
         color_range=0, interlaced=False, file_size=0,
     )  # fmt: skip
-    return SourceFacts(None, None, None, None, 0, None, False, False, info)
+    return SourceFacts(None, None, None, None, 0, None, False, False, (), info)
 
 
 def _encode(encoder: Encoder, settings: EncodeSettings, path: str) -> None:

@@ -37,7 +37,7 @@ class Vp9(LibavEncoder):
     label = av_name = "libvpx-vp9"
     default_crf, most_crf, default_preset = 32, 63, "5"
     takes_any_option = takes_odd_sides = True
-    says_aspect = False
+    says_aspect = says_siting = False
     containers = ("mp4", "mkv", "webm")
     caveat = "VP9 takes maps in realtime mode alone, in 8 segments, and leaves keyframes as they are."
 

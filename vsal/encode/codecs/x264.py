@@ -26,7 +26,7 @@ class X264(LibavEncoder):
         """As `LibavEncoder.own_options`."""
         return {"preset": self.preset(settings), "forced-idr": "1"}, {}
 
-    def hdr_params(self, facts: SourceFacts) -> dict[str, str]:
+    def hdr_params(self, settings: EncodeSettings, facts: SourceFacts) -> dict[str, str]:
         """As `LibavEncoder.hdr_params`."""
         params: dict[str, str] = {}
         if facts.mastering:

@@ -9,7 +9,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -23,10 +22,12 @@ from av.video.stream import VideoStream
 from vsal import storage
 from vsal.encode.chunks import ChunkSpec
 from vsal.encode.codecs import encoder_of
-from vsal.encode.mux.hdr_boxes import with_hdr_boxes
-from vsal.encode.mux.join import Timeline, joined_packets, timeline
+from vsal.encode.codecs.colour import coded_facts
+from vsal.encode.mux.join import joined_packets, timeline
+from vsal.encode.mux.kept import Kept, lost_facts
+from vsal.encode.mux.sample_entry import UNOFFICIAL, template
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.source_facts import SourceFacts
+from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
 from vsal.video.ffmpeg import find_ffmpeg
@@ -48,23 +49,11 @@ _STALE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What of the source went into the output.
-
-    Attributes:
-        container: of the output, as a file ending.
-        streams: kinds of the streams, in their order.
-        left_out: streams that the container cannot hold, each with its kind and codec.
-    """
-
-    container: str
-    streams: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
 def choose_container(facts: SourceFacts, settings: EncodeSettings) -> str:
-    """The ending of the output: the source's kind where it holds the codec and every other stream, Matroska else."""
+    """The ending of the output: the source's kind where it holds the codec and every other stream, Matroska else.
+
+    A MOV whose Dolby Vision is carried becomes an MP4.
+    """
     if settings.container != "auto":
         return settings.container
     containers = encoder_of(settings.codec).containers
@@ -75,6 +64,8 @@ def choose_container(facts: SourceFacts, settings: EncodeSettings) -> str:
     wanted = ending if ending in ("webm", "mov") and ending in containers else "mp4"
     if wanted not in containers:
         return "mkv"
+    if wanted == "mov" and encoder_of(settings.codec).carries_dolby_vision(settings, facts):
+        wanted = "mp4"  # FFmpeg writes no Dolby Vision configuration into MOV
     with open_container(uri) as source:
         fits = all(_fits(stream, wanted) for stream in source.streams if stream.type in ("audio", "subtitle"))
     return wanted if fits else "mkv"
@@ -89,13 +80,13 @@ def _fits(stream: Stream, ending: str) -> bool:
         return True
 
 
-def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
+def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], end_pts: int, ending: str, path: str) -> Kept:
     """Write the finished file from the chunks and the source.
 
     Args:
         facts: of the source.
         chunks: all of the title, in order.
-        last_duration: of the last frame, in the source's time base.
+        end_pts: where the last frame ends, in the source's time base.
         ending: the container.
         path: local file to write.
 
@@ -107,16 +98,18 @@ def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], last_duration: int
         with ExitStack() as stack:
             source = stack.enter_context(open_container(info.uri))
             shift_s = _shift_s(source, info.container)
-            times = timeline(chunks, last_duration, round(shift_s / info.time_base))
-            options = {"video_track_timescale": str(info.time_base.denominator)} if ending in ("mp4", "mov") else {}
-            if options:
-                # Edit lists count in the movie's time scale: one that is as fine as the video's keeps its beginning.
-                options["movie_timescale"] = str(info.time_base.denominator)
+            times = timeline(chunks, end_pts, round(shift_s / info.time_base))
+            if ending in ("mp4", "mov"):
+                # Durations there lie between decodings: the last packet takes that of the frame which is shown last.
+                times.duration[-1] = times.duration[times.pts.argmax()]
+            options = UNOFFICIAL | (_mp4_options(info.time_base) if ending in ("mp4", "mov") else {})
             output = stack.enter_context(av.open(path, "w", format=_FORMATS[ending], container_options=options))
-            template = stack.enter_context(open_container(chunks[0].uri))
-            streams, left_out = _add_streams(output, source, _template(template, facts, stack), facts)
+            said = template(stack.enter_context(open_container(chunks[0].uri)), facts, stack)
+            streams, left_out = _add_streams(output, source, said, facts)
+            _say_siting(streams[info.stream_index], facts, chunks[0].settings)
+            bare = times.one_header and _hold_sets_in_header(streams[info.stream_index], ending)
             _keep_words(source, output)
-            _write(output, source, streams, chunks, times, facts, shift_s)
+            _write(output, source, streams, joined_packets(chunks, times, info.time_base, bare), facts, shift_s)
             wanted = [str(stream.type) for stream in output.streams]
             wanted += ["timecode" for _ in filter(_is_timecode, source.streams)]
     except av.error.FFmpegError as error:
@@ -127,7 +120,34 @@ def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], last_duration: int
     kinds = _kinds(path)
     # Tracks without a sample are not written, and there is no timecode for some frame rates.
     lost = [f"{kind} without content" for kind in (Counter(wanted) - Counter(kinds)).elements()]
-    return Kept(ending, tuple(kinds), (*left_out, *lost))
+    return Kept(ending, tuple(kinds), (*left_out, *lost, *lost_facts(facts, read_source_facts(path))))
+
+
+def _mp4_options(time_base: Fraction) -> dict[str, str]:
+    """Of MP4 and MOV: the source's times, and the index before the pictures, so that players begin at once."""
+    # Edit lists count in the movie's time scale: one that is as fine as the video's keeps its beginning.
+    ticks = str(time_base.denominator)
+    return {"video_track_timescale": ticks, "movie_timescale": ticks, "movflags": "+faststart"}
+
+
+def _say_siting(video: Any, facts: SourceFacts, settings: EncodeSettings) -> None:
+    """Where the samples of chroma lie, for a container whose video does not tell: FFmpeg's writer assumes `topleft`."""
+    encoder = encoder_of(settings.codec)
+    siting = coded_facts(facts, encoder.pixel_format(settings, facts)).chroma_siting
+    if encoder.says_siting or siting is None:
+        return
+    # PyAV has no name for this field, but options set it when a context opens: here a decoder's, which is never used.
+    video.codec_context.thread_count = 1
+    video.codec_context.options = {"chroma_sample_location": siting}
+    video.codec_context.open(strict=False)
+
+
+def _hold_sets_in_header(video: Any, ending: str) -> bool:
+    """Make HEVC in MP4 and MOV `hvc1`, which alone Apple's players take: its packets must be bare of parameter sets."""
+    if ending not in ("mp4", "mov") or video.codec_context.codec.canonical_name != "hevc":
+        return False
+    video.codec_context.codec_tag = "hvc1"
+    return True
 
 
 def _kinds(path: str) -> list[str]:
@@ -164,30 +184,15 @@ def _shift_s(source: InputContainer, kind: str) -> Fraction:
     return Fraction(source.start_time, 1_000_000)
 
 
-def _template(chunk: InputContainer, facts: SourceFacts, stack: ExitStack) -> VideoStream:
-    """A stream that says of the encoded video what its container must: HDR metadata is put in where there is some."""
-    stream = chunk.streams.video[0]
-    if facts.mastering is None and facts.light is None:
-        return stream
-    header = io.BytesIO()
-    with av.open(header, "w", format="mp4") as small:
-        copy = small.add_stream_from_template(stream, opaque=True)
-        packet = next(packet for packet in chunk.demux(stream) if packet.size)
-        packet.stream = copy
-        small.mux(packet)
-    patched = io.BytesIO(with_hdr_boxes(header.getvalue(), facts.mastering, facts.light))
-    return stack.enter_context(av.open(patched, "r")).streams.video[0]
-
-
 def _add_streams(
-    output: OutputContainer, source: InputContainer, template: VideoStream, facts: SourceFacts
+    output: OutputContainer, source: InputContainer, said: VideoStream, facts: SourceFacts
 ) -> tuple[dict[int, Any], list[str]]:
     """Streams of the output by the number of the source's stream, in the source's order."""
     streams: dict[int, Any] = {}
     left_out: list[str] = []
     for stream in source.streams:
         if stream.index == facts.info.stream_index:
-            made: Any = output.add_stream_from_template(template, opaque=True)
+            made: Any = output.add_stream_from_template(said, opaque=True)
             made.codec_context.framerate = facts.fps
             if facts.sample_aspect_ratio is not None:
                 made.codec_context.sample_aspect_ratio = facts.sample_aspect_ratio
@@ -257,13 +262,12 @@ def _write(
     output: OutputContainer,
     source: InputContainer,
     streams: dict[int, Any],
-    chunks: Sequence[ChunkSpec],
-    times: Timeline,
+    joined: Iterator[Packet[Any]],
     facts: SourceFacts,
     shift_s: Fraction,
 ) -> None:
     video = streams[facts.info.stream_index]
-    lanes = [((_decoded_at_s(p), 0, p) for p in joined_packets(chunks, times, facts.info.time_base))]
+    lanes = [((_decoded_at_s(p), 0, p) for p in joined)]
     copied = [stream for stream in source.streams if stream.index in streams and streams[stream.index] is not video]
     copied = [stream for stream in copied if stream.type != "attachment"]
     if copied:
