@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ OLDEST = (1, 6)  # the first with --roi-map-file
 MOST_LEVELS = 8  # AV1 segments; SvtAv1EncApp's parser writes out of bounds at a ninth
 _FORMATS = {"yuv420p": ("8", "C420jpeg"), "yuv420p10le": ("10", "C420p10 XYSCSS=420P10")}
 _SMALLEST = 64
+_CONSTANT = ("0", "crf", "cqp")
 _UNSPECIFIED = (0, 2)
 
 
@@ -57,7 +59,8 @@ class SvtAv1(Encoder):
 
     name = "svtav1"
     label = "SVT-AV1"
-    default_crf, most_crf, default_preset = 35, 63, "8"
+    default_crf, least_crf, most_crf, default_preset = 35, 1, 63, "8"
+    crf_options, rate_options = ("crf", "qp"), ("tbr",)
     cell = 64
     says_aspect = False
     containers = ("mp4", "mkv", "webm")
@@ -66,11 +69,25 @@ class SvtAv1(Encoder):
         """As `Encoder.check`."""
         super().check(settings)
         find_svtav1(settings.program)
+        control = settings.encoder_options.get("rc", "0")
+        if settings.crf is not None and control not in _CONSTANT:
+            raise SettingsError(
+                f"--crf={settings.crf:g} and rc={control} ask SVT-AV1 for different rates, and it would follow one of "
+                "them without a word: leave out all but one"
+            )
+
+    def crf_step(self, settings: EncodeSettings) -> float:
+        """As `Encoder.crf_step`: quarters came with 4.0."""
+        return 1.0 if find_svtav1(settings.program).version < (4, 0) else 0.25
+
+    def version(self, settings: EncodeSettings) -> str:
+        """As `Encoder.version`."""
+        return f"{self.label} {find_svtav1(settings.program).release}"
 
     def refuse(self, settings: EncodeSettings) -> None:
         """As `Encoder.refuse`."""
         asked = {key: value for key, value in settings.encoder_options.items() if key in ("rc", "tbr", "mbr")}
-        if asked.get("rc", "0") not in ("0", "crf", "cqp") or "tbr" in asked:
+        if asked.get("rc", "0") not in _CONSTANT or "tbr" in asked:
             raise SettingIgnored(
                 f"SVT-AV1 ignores its ROI map file under VBR and CBR: asked for {asked}. Use --crf, {PLAIN_REMEDY}."
             )
@@ -95,7 +112,7 @@ class SvtAv1(Encoder):
         """As `Encoder.encode`, into an IVF."""
         facts, settings = run.facts, run.settings
         pix_fmt = self.pixel_format(settings, facts)
-        program, _ = find_svtav1(settings.program)
+        program = find_svtav1(settings.program).path
         info, rate = facts.info, facts.fps
         depth, sampling = _FORMATS[pix_fmt]
         with tempfile.TemporaryDirectory(prefix="vsal-svtav1-") as folder:
@@ -134,8 +151,16 @@ def _colour(facts: StreamFacts) -> list[str]:
     return words
 
 
+class Program(NamedTuple):
+    """A SvtAv1EncApp: where it is, its version (major, minor), and the whole of it as it says it itself."""
+
+    path: str
+    version: tuple[int, int]
+    release: str
+
+
 @lru_cache(maxsize=8)
-def find_svtav1(program: str | None = None) -> tuple[str, tuple[int, int]]:
+def find_svtav1(program: str | None = None) -> Program:
     """SvtAv1EncApp and its version.
 
     Raises:
@@ -149,13 +174,13 @@ def find_svtav1(program: str | None = None) -> tuple[str, tuple[int, int]]:
             "name it with --encoder-program FILE"
         )
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"v?(\d+)\.(\d+)", said.stdout + said.stderr)
+    found = re.search(r"v?((\d+)\.(\d+)\S*)", said.stdout + said.stderr)
     if found is None:
         raise SettingsError(f"{path} --version does not say which SVT-AV1 it is: {(said.stdout + said.stderr)[:200]!r}")
-    version = int(found.group(1)), int(found.group(2))
+    version = int(found.group(2)), int(found.group(3))
     if version < OLDEST:
         raise SettingIgnored(
             f"{path} is SVT-AV1 {version[0]}.{version[1]}, and ROI map files came with {OLDEST[0]}."
             f"{OLDEST[1]}: install a later one, or encode without maps with --no-roi."
         )
-    return path, version
+    return Program(path, version, found.group(1))
