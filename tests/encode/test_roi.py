@@ -119,13 +119,13 @@ def vp9_qindex_offsets(path: Path, rows: int, cols: int) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize(("crf", "least"), [(12, 0.98), (32, 0.98), (42, 0.9)])
+@pytest.mark.parametrize(("crf", "least"), [(12, 0.98), (24, 0.98), (36, 0.95)])
 def test_vp9_codes_every_frame_with_the_qp_that_its_map_asks_for(
     crf: int, least: float, source: Path, prepared: Path, tmp_path: Path
 ) -> None:
     """FFmpeg truncates what it hands on, libvpx takes 4 qindex a step, and a QP is 4 to 9 qindex.
 
-    At CRF 42 blocks are large and many are skipped: they carry the offset of a neighbour.
+    At CRF 36 blocks are large and many are skipped: they carry the offset of a neighbour.
     """
     encoded_qps(source, prepared, tmp_path / "roi.mp4", settings_of("vp9", crf=crf))
     asked = wandering(12, 20, 9)

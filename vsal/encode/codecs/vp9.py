@@ -26,8 +26,9 @@ SLOWEST = 5  # libvpx has regions of interest in its non-RD realtime mode alone
 class Vp9Unit:
     """Steps of libvpx's own quantiser 0..63, each 4 of qindex.
 
-    FFmpeg makes `trunc(63 qoffset)` of a region's offset, and libvpx takes it as an offset of its quantiser, whose steps
-    are 4 of qindex; what a QP is in qindex depends on where on VP9's table a title lies. Its table of AC steps is AV1's.
+    FFmpeg makes `trunc(63 qoffset)` of a region's offset, and libvpx takes that as an offset of its quantiser, whose
+    steps are 4 of qindex. What a QP is in qindex depends on where on VP9's table of AC steps, which is AV1's, a title
+    lies.
 
     Attributes:
         base_qindex: at which the title is coded.
@@ -73,7 +74,7 @@ class Vp9(LibavEncoder):
         return 1.0
 
     def unit(self, settings: EncodeSettings, bit_depth: int) -> RegionUnit:
-        """As `LibavEncoder.unit`; under a bit rate the base is not known ahead, and that of the default stands for it."""
+        """As `LibavEncoder.unit`; under a bit rate the base is not known ahead: that of the default stands for it."""
         return Vp9Unit(qindex_of_crf(self.default_crf if self.by_rate(settings) else self.crf(settings)))
 
     def refuse(self, settings: EncodeSettings) -> None:
