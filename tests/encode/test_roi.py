@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import subprocess
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +20,7 @@ from tests.encode.maps import blob, rows_of, steps
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import MAP, wandering
 from vsal.encode.codecs import FrameRun, encode_frames
+from vsal.encode.codecs.svtav1 import Segments, SvtAv1
 from vsal.encode.codecs.vp9 import Vp9, Vp9Unit
 from vsal.encode.maps.regions import FrameShape, QpUnit, RoiMarker, regions_of
 from vsal.encode.maps.units import qindex_of_crf, qindex_offsets
@@ -27,6 +31,7 @@ from vsal.errors import TitleFailed
 from vsal.manifest import TitleManifest, maps_uri
 from vsal.quality.decoded import decoded_from
 from vsal.quality.psnr import block_mse, luma
+from vsal.video.ffmpeg import find_ffmpeg
 
 # The map alone: neither variance nor the tree of references moves a QP.
 PURE = {"aq-strength": "0.001", "mbtree": "0"}
@@ -147,6 +152,44 @@ def test_under_a_bit_rate_vp9_takes_the_base_of_its_default() -> None:
     by_rate = Vp9().unit(EncodeSettings("vp9", encoder_options={"b": "1M"}), 8)
     assert by_rate == Vp9().unit(EncodeSettings("vp9"), 8) == Vp9Unit(128.0)
     assert Vp9().unit(EncodeSettings("vp9", encoder_options={"b": "1M", "crf": "20"}), 8) == Vp9Unit(80.0)
+
+
+def finest_segments(encoder: SvtAv1, source: Path, prepared: Path, path: Path, settings: EncodeSettings) -> list[int]:
+    """Of each frame of a still shot, in coding order, the least qindex of its segments."""
+    picture = read_stream_facts(str(source))
+    found = frames(picture)
+    first = next(found).to_ndarray()
+    found.close()
+    still = [VideoFrame.from_ndarray(first, format="yuv420p") for _ in range(24)]
+    with TitleManifest(maps_uri(str(prepared), "title")) as title:
+        encoder.encode(FrameRun(still, picture, title.iter_maps(0, 24), settings), str(path))
+    words = ["-i", str(path), "-c", "copy", "-bsf:v", "trace_headers", "-f", "null", "-"]
+    said = subprocess.run([find_ffmpeg(), "-hide_banner", *words], capture_output=True, text=True, check=True).stderr
+    finest: list[int] = []
+    base = 0
+    for word, value in re.findall(r"(base_q_idx|segmentation_enabled|feature_value\[\d\]\[0\])\s+\S+ = (-?\d+)", said):
+        if word == "base_q_idx":
+            base = int(value)
+        elif word == "segmentation_enabled":
+            assert value == "1", "a frame has no segments"
+            finest.append(255)
+        else:
+            finest[-1] = min(finest[-1], base + int(value))
+    return finest
+
+
+@pytest.mark.parametrize("crf", [8, 20, 35, 50])
+def test_no_segment_of_svtav1_falls_to_qindex_0(
+    crf: int, source: Path, prepared: Path, tmp_path: Path, svtav1: str, ffmpeg: str
+) -> None:
+    """There a map is partly or wholly dropped, the key frame's first: where nothing moves it is the finest."""
+    settings = settings_of("svtav1", crf=crf, program=svtav1)
+    found = finest_segments(SvtAv1(), source, prepared, tmp_path / "roi.ivf", settings)
+    assert len(found) >= 24
+    assert min(found) >= 1
+    both = Segments(levels=8, below=1.0, key_step=1.0, raised=0.0)  # on both sides of the base that is asked for
+    if crf < 50:
+        assert min(finest_segments(SvtAv1(both), source, prepared, tmp_path / "both.ivf", settings)) < 1
 
 
 def finer_side(source: Path, folder: Path, settings: EncodeSettings, frames_each: int) -> np.ndarray:
