@@ -56,8 +56,7 @@ ARMS: dict[str, tuple[Segments, dict[str, str]]] = {
     "above-2": (replace(CHOSEN, levels=2, below=0.0), {}),
     "half-8": (replace(CHOSEN, levels=8, below=0.5), {}),
     "half-4": (replace(CHOSEN, levels=4, below=0.5), {}),
-    "half-2": (replace(CHOSEN, levels=2, below=0.5), {}),
-    "three-quarters-4": (replace(CHOSEN, levels=4, below=0.75), {}),
+    "guarded-4": (replace(CHOSEN, levels=4, below=1.0), {}),
     "chosen, aq-mode 0": (CHOSEN, {"aq-mode": "0"}),
     "chosen, variance boost": (CHOSEN, {"enable-variance-boost": "1"}),
 }

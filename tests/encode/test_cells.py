@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -86,12 +87,13 @@ def test_no_segment_of_a_key_frame_falls_to_qindex_0(lowest_qp: float, base: int
 @given(st.floats(-12, 0), st.integers(10, 55))
 def test_each_cell_keeps_its_quantiser_wherever_the_base_lies(lowest_qp: float, crf: int) -> None:
     offsets = np.array([[lowest_qp, 0.0, 4.0]])
-    level, base = CHOSEN.level(lowest_qp, crf, 1.0)
+    segments = replace(CHOSEN, levels=3)
+    level, base = segments.level(lowest_qp, crf, 1.0)
     assert base <= crf <= level
     wanted = qindex_of_crf(level) + qindex_offsets(offsets, qindex_of_crf(level))
     # Below it, some are kept from qindex 0.
-    wanted = np.maximum(wanted, qindex_of_crf(base) - CHOSEN.room(base))
-    assert qindex_of_crf(base) + CHOSEN.qindex_levels(offsets, level, base) == pytest.approx(wanted, abs=0.51)
+    wanted = np.maximum(wanted, qindex_of_crf(base) - segments.room(base))
+    assert qindex_of_crf(base) + segments.qindex_levels(offsets, level, base) == pytest.approx(wanted, abs=0.51)
 
 
 def test_maps_that_ask_for_nothing_below_the_title_leave_the_base() -> None:

@@ -107,7 +107,7 @@ class Segments:
 
 # Chosen under the gaze of people, `python -m benchmarks.svtav1`. Key frames: of 120 frames of a still picture, presets
 # 8 and 12, CRF 20 to 56, the step is 1/7.3 to 1/13.3 of the base's; where things move it is larger.
-CHOSEN = Segments(levels=4, below=0.5, key_step=1 / 14, raised=0.55)
+CHOSEN = Segments(levels=2, below=0.5, key_step=1 / 14, raised=0.55)
 
 
 def roi_map_lines(
@@ -156,6 +156,11 @@ class SvtAv1(Encoder):
     cell = 64
     says_aspect = False
     containers = ("mp4", "mkv", "webm")
+    caveat = (
+        "SVT-AV1 takes maps in 64x64 cells. With people's gaze as the map (832 wide and more, preset 8) they save 8 % "
+        "of the bits at equal gaze-weighted PSNR, nothing with a tenth of the weight spread evenly, and cost 8 % at "
+        "equal plain PSNR."
+    )
 
     def __init__(self, segments: Segments = CHOSEN) -> None:
         """With another way of laying out segments than the chosen one: for measuring."""
