@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsal.encode.codecs.svtav1 import MOST_LEVELS, qindex_levels
+from vsal.encode.codecs.svtav1 import CHOSEN, MOST_LEVELS, Segments, level_of_base
 from vsal.encode.maps.cells import cell_offsets, cell_saliency
 from vsal.encode.maps.units import qindex_of_crf, qindex_offsets
 from vsal.manifest import MapRow
@@ -57,10 +58,51 @@ def test_six_qp_double_the_quantiser_step_of_av1(crf: float) -> None:
     assert 40 < spread < 140
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_svtav1_gets_at_most_eight_levels_and_the_largest_is_not_negative(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    levels = qindex_levels(random.normal(-2, 4, (6, 10)), 140.0)
-    assert len(np.unique(levels)) <= MOST_LEVELS
+WAYS = [CHOSEN, Segments(levels=8, below=1.0, key_step=1.0, raised=0.0), Segments(2, 0.0, 1 / 8, 0.5)]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(WAYS), st.integers(1, 63))
+def test_svtav1_gets_few_levels_of_which_the_largest_is_not_negative(seed: int, segments: Segments, crf: int) -> None:
+    offsets = np.random.default_rng(seed).normal(-2, 4, (6, 10))
+    level, base = segments.level(float(offsets.min()), crf, 1.0)
+    levels = segments.qindex_levels(offsets, level, base)
+    assert len(np.unique(levels)) <= segments.levels <= MOST_LEVELS
     assert levels.max() >= 0
     assert np.abs(levels).max() <= 255
+
+
+# qindex of the key frame of 120 frames of a still picture (preset 8), by the CRF that the program was given.
+KEY_QINDEX = {20: 4, 35: 16, 48: 43, 56: 73}
+
+
+@given(st.floats(-12, 0), st.sampled_from(sorted(KEY_QINDEX)), st.integers(0, 2**32 - 1))
+def test_no_segment_of_a_key_frame_falls_to_qindex_0(lowest_qp: float, base: int, seed: int) -> None:
+    """There SVT-AV1 gives its blocks to another segment, or codes the frame without any."""
+    offsets = np.random.default_rng(seed).uniform(lowest_qp, 6, (6, 10))
+    offsets[0, 0] = lowest_qp
+    level = level_of_base(CHOSEN, lowest_qp, base)
+    assert KEY_QINDEX[base] + CHOSEN.qindex_levels(offsets, level, base).min() >= 1
+
+
+@given(st.floats(-12, 0), st.integers(10, 55))
+def test_each_cell_keeps_its_quantiser_wherever_the_base_lies(lowest_qp: float, crf: int) -> None:
+    offsets = np.array([[lowest_qp, 0.0, 4.0]])
+    segments = replace(CHOSEN, levels=3)
+    level, base = segments.level(lowest_qp, crf, 1.0)
+    assert base <= crf <= level
+    wanted = qindex_of_crf(level) + qindex_offsets(offsets, qindex_of_crf(level))
+    # Below it, some are kept from qindex 0.
+    wanted = np.maximum(wanted, qindex_of_crf(base) - segments.room(base))
+    assert qindex_of_crf(base) + segments.qindex_levels(offsets, level, base) == pytest.approx(wanted, abs=0.51)
+
+
+def test_maps_that_ask_for_nothing_below_the_title_leave_the_base() -> None:
+    assert CHOSEN.level(0.0, 35, 1.0) == (35, 35)
+
+
+@given(st.floats(-12, 0), st.integers(1, 55))
+def test_an_exported_file_is_what_encode_would_write_where_it_gives_the_program_that_base(
+    lowest_qp: float, crf: int
+) -> None:
+    level, base = CHOSEN.level(lowest_qp, crf, 1.0)
+    assert level_of_base(CHOSEN, lowest_qp, base) == pytest.approx(level, abs=1.0)

@@ -32,7 +32,7 @@ class Wavelet(LibavEncoder):
     def own_options(self, settings: EncodeSettings) -> tuple[dict[str, str], dict[str, str]]:
         return {"preset": self.preset(settings), "forced-idr": "1"}, {"aq-strength": "0.001", "mbtree": "0"}
 
-    def unit(self, bit_depth: int) -> QpUnit:
+    def unit(self, settings: EncodeSettings, bit_depth: int) -> QpUnit:
         return QpUnit.at_depth(bit_depth)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.encode.test_title import program_of, settings_of
+from vsal.encode.codecs import ENCODERS
 from vsal.encode.codecs.svtav1 import find_svtav1
 from vsal.encode.codecs.trial import refuse_ignored, refuse_interlaced
 from vsal.encode.settings import EncodeSettings
@@ -150,12 +151,112 @@ def test_half_of_a_two_pass_encode_is_refused(
     assert not list(tmp_path.iterdir()), "an encoder's log of its first pass"
 
 
+RATES = [
+    ("x264", {"b": "2M"}, r"--crf=23 and b=2M"),
+    ("x264", {"x264-params": "bitrate=2000"}, r"--crf=23 and bitrate=2000"),
+    ("x265", {"x265-params": "qp=30"}, r"--crf=23 and qp=30"),
+    ("x265", {"crf": "30"}, r"--crf=23 and crf=30"),
+    ("vp9", {"crf": "30"}, r"--crf=23 and crf=30"),
+    ("svtav1", {"tbr": "1000"}, r"--crf=23 and tbr=1000"),
+    ("svtav1", {"qp": "30"}, r"--crf=23 and qp=30"),
+    ("svtav1", {"rc": "1"}, r"--crf=23 and rc=1"),
+    ("kvazaar", {"bitrate": "500000"}, r"--crf=23 and bitrate=500000"),
+    ("kvazaar", {"qp": "30"}, r"--crf=23 and qp=30"),
+]
+
+
+@pytest.mark.parametrize(("codec", "options", "told"), RATES)
+@pytest.mark.parametrize("roi", [True, False])
+def test_two_rates_at_once_are_refused(
+    codec: str, options: dict[str, str], told: str, roi: bool, request: pytest.FixtureRequest
+) -> None:
+    """FFmpeg's x264 follows the rate factor and forgets the bit rate; parameter strings win over both."""
+    program = program_of(codec, request)
+    with pytest.raises(SettingsError, match=rf"{told} ask .* leave out all but one"):
+        check_settings(settings_of(codec, crf=23, encoder_options=options, roi=roi, program=program))
+
+
+def test_two_rates_among_the_encoder_s_own_options_are_refused_too() -> None:
+    with pytest.raises(SettingsError, match="crf=23 and b=2M"):
+        check_settings(EncodeSettings("x264", encoder_options={"crf": "23", "b": "2M"}))
+    check_settings(settings_of("vp9", crf=23, encoder_options={"b": "2M"}))  # constrained quality follows both
+
+
+STEPS = [("vp9", 27.5, "27 or 28"), ("svtav1", 35.25, "35 or 36"), ("kvazaar", 27.5, "27 or 28")]
+
+
+@pytest.mark.parametrize(("codec", "crf", "nearest"), STEPS)
+def test_a_rate_factor_that_would_be_rounded_is_refused_with_the_nearest_two(
+    codec: str, crf: float, nearest: str, request: pytest.FixtureRequest
+) -> None:
+    program = program_of(codec, request)
+    with pytest.raises(SettingsError, match=rf"{crf:g} would be rounded.*{nearest}"):
+        check_settings(settings_of(codec, crf=crf, program=program))
+    own = {"kvazaar": "qp"}.get(codec, "crf")
+    with pytest.raises(SettingsError, match=rf"{crf:g} would be rounded.*{nearest}"):
+        check_settings(settings_of(codec, encoder_options={own: f"{crf:g}"}, program=program))
+    check_settings(settings_of(codec, crf=float(int(crf)), program=program))
+
+
+def test_later_svtav1_takes_quarters(tmp_path: Path) -> None:
+    later = script(tmp_path / "SvtAv1EncApp", "echo 'SVT-AV1 v4.0.1 (release)'")
+    ENCODERS["svtav1"].check(EncodeSettings("svtav1", crf=35.25, program=later))
+    with pytest.raises(SettingsError, match=r"35\.25 or 35\.5"):
+        ENCODERS["svtav1"].check(EncodeSettings("svtav1", crf=35.4, program=later))
+
+
+@pytest.mark.parametrize("gop", ["eight", "12", "lp", "lp-", "lp-8"])
+def test_a_structure_that_kvazaar_would_read_as_none_is_refused(gop: str, kvazaar: str) -> None:
+    with pytest.raises(SettingsError, match=f"gop={gop} as gop=0"):
+        check_settings(settings_of("kvazaar", encoder_options={"gop": gop}, program=kvazaar))
+
+
+@pytest.mark.parametrize("gop", ["0", "8", "16", "lp-g4d3t1"])
+def test_structures_that_kvazaar_knows_are_taken(gop: str, kvazaar: str) -> None:
+    check_settings(settings_of("kvazaar", encoder_options={"gop": gop}, program=kvazaar))
+
+
+def script(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_svtav1_that_drops_its_map_is_refused(svtav1: str, tmp_path: Path) -> None:
+    """A build without the feature, as some of FFmpeg's are, takes the file and says nothing."""
+    deaf = script(
+        tmp_path / "deaf",
+        "drop=0",
+        "for word; do",
+        '  shift; if [ "$word" = --roi-map-file ]; then drop=1; elif [ $drop = 1 ]; then drop=0',
+        '  else set -- "$@" "$word"; fi',
+        "done",
+        f'exec {svtav1} "$@"',
+    )
+    with pytest.raises(SettingIgnored, match="SVT-AV1 codes the same with a ROI map and without"):
+        refuse_ignored(settings_of("svtav1", program=deaf))
+    refuse_ignored(settings_of("svtav1", program=deaf).plain())
+    refuse_ignored(settings_of("svtav1", program=svtav1))
+
+
+def test_a_kvazaar_that_drops_its_map_is_refused(kvazaar: str, tmp_path: Path) -> None:
+    deaf = script(
+        tmp_path / "deaf",
+        "for word; do",
+        """  shift; set -- "$@" "$(printf %s "$word" | sed 's/,roi=[^,]*//')\"""",
+        "done",
+        f'exec {kvazaar} "$@"',
+    )
+    with pytest.raises(SettingIgnored, match="kvazaar codes the same with a ROI map and without"):
+        refuse_ignored(settings_of("kvazaar", program=deaf))
+    refuse_ignored(settings_of("kvazaar", program=deaf).plain())
+    refuse_ignored(settings_of("kvazaar", program=kvazaar))
+
+
 def test_an_old_svtav1_is_refused(tmp_path: Path) -> None:
-    old = tmp_path / "SvtAv1EncApp"
-    old.write_text("#!/bin/sh\necho 'SVT-AV1 v1.4.1 (release)'\n")
-    old.chmod(0o755)
+    old = script(tmp_path / "SvtAv1EncApp", "echo 'SVT-AV1 v1.4.1 (release)'")
     with pytest.raises(SettingIgnored, match=r"1\.4.*1\.6"):
-        find_svtav1(str(old))
+        find_svtav1(old)
 
 
 def test_a_missing_program_is_named_with_the_way_to_get_it() -> None:

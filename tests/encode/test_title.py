@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +16,7 @@ import pytest
 from tests.encode.titles import write_manifest, write_source
 from vsal.encode.chunks import chunk_bounds, encode_chunk
 from vsal.encode.codecs import ENCODERS
+from vsal.encode.codecs.x264 import X264
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import encode_title, finish, plan_title, record_of
 from vsal.errors import TitleFailed
@@ -97,6 +99,32 @@ def test_an_output_is_made_once_and_again_only_when_something_changed(prepared: 
     assert "skipped" not in encode_title(str(prepared), "title", settings_of("x264", crf=30, roi=False), str(tmp_path))
 
 
+VERSIONS = {
+    "x264": r"libx264 core \d+",
+    "x265": r"libx265 \(build \d+\) - \d\.\d\S*",
+    "vp9": r"libvpx-vp9 v\d+\.\d+\.\d+",
+    "svtav1": r"SVT-AV1 \d+\.\d+\.\d+",
+    "kvazaar": r"kvazaar \d+\.\d+\.\d+",
+}
+
+
+@pytest.mark.parametrize("codec", list(ENCODERS))
+def test_each_encoder_tells_its_version(codec: str, request: pytest.FixtureRequest) -> None:
+    version = ENCODERS[codec].version(settings_of(codec, program=program_of(codec, request)))
+    assert re.fullmatch(VERSIONS[codec], version), version
+
+
+def test_another_version_of_the_encoder_takes_no_chunk_of_the_one_before(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of("x264", chunked=True, chunk_s=1.0)
+    before = plan_title(str(prepared), "title", settings, str(tmp_path))
+    monkeypatch.setattr(X264, "version", lambda self, settings: "libx264 core 999")
+    after = plan_title(str(prepared), "title", settings, str(tmp_path))
+    assert before.key != after.key
+    assert not {chunk.uri for chunk in before.chunks} & {chunk.uri for chunk in after.chunks}
+
+
 def test_nothing_lies_under_the_name_when_an_encode_fails(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,5 +176,6 @@ def test_the_record_says_how_the_output_was_made(prepared: Path, tmp_path: Path)
     record = encode_title(str(prepared), "title", settings, str(tmp_path))
     again = json.loads((tmp_path / "title.encode.json").read_text())
     assert EncodeSettings.from_json(again["settings"]) == settings
+    assert again["encoder"] == ENCODERS["x264"].version(settings)
     assert again["frames"] == 72
     assert again["bytes"] == (tmp_path / record["output"]).stat().st_size

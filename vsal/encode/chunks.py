@@ -14,7 +14,7 @@ import numpy as np
 
 from vsal import storage
 from vsal.encode.budget import spent_on_areas
-from vsal.encode.codecs import FrameRun, encode_frames
+from vsal.encode.codecs import FrameRun, encode_frames, encoder_of
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
 from vsal.encode.source_facts import SourceFacts
@@ -135,7 +135,8 @@ def _wants_chunks(title: TitleManifest, facts: SourceFacts, settings: EncodeSett
 def key_of(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings, gain: float | None = None) -> str:
     """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
     shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
-    shapes = json.dumps([title.fingerprint, shaping, str(facts), gain], sort_keys=True)
+    version = encoder_of(settings.codec).version(settings)
+    shapes = json.dumps([title.fingerprint, shaping, str(facts), gain, version], sort_keys=True)
     return hashlib.sha256(shapes.encode()).hexdigest()[:16]
 
 

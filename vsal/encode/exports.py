@@ -12,7 +12,7 @@ import numpy as np
 
 from vsal import storage
 from vsal.encode.codecs.kvazaar import roi_frames
-from vsal.encode.codecs.svtav1 import SvtAv1, roi_map_lines
+from vsal.encode.codecs.svtav1 import CHOSEN, SvtAv1, level_of_base, lowest, map_cells, roi_map_lines
 from vsal.encode.maps.cells import cell_offsets
 from vsal.encode.maps.regions import QpUnit, filter_words, regions_of
 from vsal.encode.settings import ExportFormat
@@ -31,7 +31,7 @@ class ExportSettings:
     """How maps are written for another encoder.
 
     Attributes:
-        crf: at which SVT-AV1 will run: what a QP is in its units depends on it.
+        crf: at which SVT-AV1 will run: what a QP is in its units depends on it. Most offsets are above it.
         max_rectangles: of an ffmpeg-filter script.
         bit_depth: of the encode that an ffmpeg-filter script is for.
     """
@@ -112,7 +112,8 @@ def _keyframes(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:
 
 
 def _svtav1(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:
-    return roi_map_lines(title.iter_maps(), QpMapping.of_settings(title.settings), settings.crf)
+    cells = map_cells(title.iter_maps(), QpMapping.of_settings(title.settings))
+    return roi_map_lines(cells, CHOSEN, level_of_base(CHOSEN, lowest(cells), settings.crf), settings.crf)
 
 
 def _kvazaar(title: TitleManifest, settings: ExportSettings) -> Iterator[str]:

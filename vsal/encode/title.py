@@ -191,6 +191,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone]) -> dict[str, Any]:
     record = {
         "key": plan.key,
         "vsal": vsal.__version__,
+        "encoder": encoder_of(plan.settings.codec).version(plan.settings),
         "title_id": plan.title_id,
         "source": plan.facts.info.uri,
         "output": storage.name(plan.dest),

@@ -55,7 +55,10 @@ class Encoder(ABC):
         name: under which `--codec` asks for it.
         label: by which messages call it.
         default_crf: its own default, except VP9's, whose default takes no maps.
-        most_crf: the largest that it takes; the least is 0.
+        least_crf: the smallest that it takes.
+        most_crf: the largest that it takes.
+        crf_options: its own options that say the same as `--crf`.
+        rate_options: its own options that ask for a rate or a quality in another way, of which it follows one alone.
         default_preset: likewise its own word.
         cell: side of the squares in which it takes offsets, in luma samples.
         reports_qp: whether a decoder tells the QP of each block of its bitstream.
@@ -68,8 +71,11 @@ class Encoder(ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     default_crf: ClassVar[float]
+    least_crf: ClassVar[float] = 0
     most_crf: ClassVar[float]
     default_preset: ClassVar[str]
+    crf_options: ClassVar[tuple[str, ...]] = ("crf",)
+    rate_options: ClassVar[tuple[str, ...]] = ("qp", "b", "bitrate")
     cell: ClassVar[int] = MACROBLOCK
     reports_qp: ClassVar[bool] = False
     says_aspect: ClassVar[bool] = True
@@ -78,8 +84,23 @@ class Encoder(ABC):
     caveat: ClassVar[str] = ""
 
     def crf(self, settings: EncodeSettings) -> float:
-        """The rate factor that the encoder is given."""
-        return self.default_crf if settings.crf is None else settings.crf
+        """The rate factor that the encoder is given: `--crf`, the option of its own that says the same, or its default.
+
+        Raises:
+            SettingsError: its option is no number.
+        """
+        if settings.crf is not None:
+            return settings.crf
+        options = self.options_of(settings)
+        asked = next((options[key] for key in self.crf_options if key in options), None)
+        try:
+            return self.default_crf if asked is None else float(asked)
+        except ValueError:
+            raise SettingsError(f"--crf of {self.name} is a number, not {asked!r}") from None
+
+    def crf_step(self, settings: EncodeSettings) -> float:
+        """The steps in which it takes rate factors; 0 for any."""
+        return 0.0
 
     def preset(self, settings: EncodeSettings) -> str:
         """The preset that the encoder is given."""
@@ -94,9 +115,31 @@ class Encoder(ABC):
         if settings.container not in ("auto", *self.containers):
             holding = " or ".join(self.containers)
             raise SettingsError(f"--container {settings.container} does not hold {self.name}: take {holding}")
-        crf = self.crf(settings)
-        if not 0 <= crf <= self.most_crf:
-            raise SettingsError(f"--crf of {self.name} is 0 to {self.most_crf:g}, not {crf:g}")
+        self._check_rate(settings)
+
+    def _check_rate(self, settings: EncodeSettings) -> None:
+        """Refuse what an encoder would settle in silence: two rates at once, and a rate factor between its steps."""
+        asked = {} if settings.crf is None else {"--crf": f"{settings.crf:g}"}
+        asked |= {
+            key: value
+            for key, value in self.options_of(settings).items()
+            if key in (*self.crf_options, *self.rate_options)
+        }
+        if len(asked) > 1:
+            told = " and ".join(f"{key}={value}" for key, value in asked.items())
+            raise SettingsError(
+                f"{told} ask {self.label} for different rates, and it would follow one of them without a word: leave "
+                "out all but one"
+            )
+        crf, step = self.crf(settings), self.crf_step(settings)
+        if not self.least_crf <= crf <= self.most_crf:
+            raise SettingsError(f"--crf of {self.name} is {self.least_crf:g} to {self.most_crf:g}, not {crf:g}")
+        if step and crf % step:
+            below = crf // step * step
+            raise SettingsError(
+                f"--crf of {self.name} goes in steps of {step:g}, and {crf:g} would be rounded without a word: use "
+                f"{below:g} or {below + step:g}"
+            )
 
     def carries_dolby_vision(self, settings: EncodeSettings, facts: SourceFacts) -> bool:
         """Whether the Dolby Vision metadata of a source's frames goes into its bitstream."""
@@ -130,6 +173,14 @@ class Encoder(ABC):
     def options_of(self, settings: EncodeSettings) -> dict[str, str]:
         """The user's own options, those inside a parameter string taken apart."""
         return dict(settings.encoder_options)
+
+    @abstractmethod
+    def version(self, settings: EncodeSettings) -> str:
+        """Which build of it codes under these settings, in its own words: part of what an encode's bytes depend on.
+
+        Raises:
+            SettingsError: its program is missing.
+        """
 
     @abstractmethod
     def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:

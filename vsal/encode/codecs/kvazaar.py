@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ from vsal.video.ffmpeg import bundled_ffmpeg
 
 _FORMAT = "yuv420p"
 _SIDE_MULTIPLE = 8
+_GOP = re.compile(r"0|8|16|lp-(g\d+|d\d+|t\d+|[a-z]\d+)+")
 # kvazaar's words for the numbers of ITU-T H.273.
 _PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
 _TRANSFER = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 13: "iec61966-2-1"} | {
@@ -79,12 +81,27 @@ class Kvazaar(Encoder):
 
     name = label = "kvazaar"
     default_crf, most_crf, default_preset = 27, 51, "fast"
+    crf_options, rate_options = ("qp",), ("bitrate",)
     cell = 64
 
     def check(self, settings: EncodeSettings) -> None:
         """As `Encoder.check`."""
         super().check(settings)
         find_kvazaar_ffmpeg(settings.program)
+        gop = settings.encoder_options.get("gop")
+        if gop is not None and _GOP.fullmatch(gop) is None:
+            raise SettingsError(
+                f"kvazaar reads gop={gop} as gop=0, without a word: use 0, 8, 16 or a low-delay structure such as "
+                "lp-g8d4t2"
+            )
+
+    def crf_step(self, settings: EncodeSettings) -> float:
+        """As `Encoder.crf_step`: its QP is a whole number."""
+        return 1.0
+
+    def version(self, settings: EncodeSettings) -> str:
+        """As `Encoder.version`: by what it writes into its streams."""
+        return _version(find_kvazaar_ffmpeg(settings.program))
 
     def refuse(self, settings: EncodeSettings) -> None:
         """As `Encoder.refuse`."""
@@ -131,7 +148,7 @@ class Kvazaar(Encoder):
 
     def _params(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         info = facts.info
-        params = {"preset": self.preset(settings), "qp": f"{round(self.crf(settings))}"}
+        params = {"preset": self.preset(settings), "qp": f"{self.crf(settings):g}"}
         if settings.threads:
             params["threads"] = str(settings.threads)
         for key, names, value in (
@@ -183,3 +200,17 @@ def find_kvazaar_ffmpeg(program: str | None = None) -> str:
         f"kvazaar is not found ({where}): pip install imageio-ffmpeg brings an ffmpeg with it, or name one with "
         "--encoder-program FILE"
     )
+
+
+@lru_cache(maxsize=8)
+def _version(program: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
+        path = os.path.join(folder, "version.mp4")
+        black = VideoFrame.from_ndarray(np.zeros((96, 64), dtype=np.uint8), format=_FORMAT)
+        command = _command(program, 64, 64, Fraction(25), "preset=ultrafast,qp=51", path)
+        feed(command, b"", b"", [black], _FORMAT, "kvazaar", lambda done: None)
+        with open(path, "rb") as file:
+            found = re.search(rb"Kvazaar HEVC Encoder v\. ?(\S+)", file.read())
+    if found is None:
+        raise SettingsError(f"{program} holds a kvazaar that does not tell its version: name another ffmpeg")
+    return f"kvazaar {found[1].decode()}"

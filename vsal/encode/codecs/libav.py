@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from contextlib import nullcontext
 from dataclasses import replace
+from fractions import Fraction
+from functools import cache
 from typing import Any, ClassVar
 
 import av
 import av.error
 import av.logging
+import numpy as np
 from av.codec import Codec as AvCodec
 from av.container import OutputContainer
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from vsal.encode.codecs.base import Encoder, FrameRun
@@ -40,6 +44,7 @@ class LibavEncoder(Encoder):
 
     Attributes:
         av_name: FFmpeg's name of it.
+        version_words: by which it tells its build, in its log or its bitstream.
         params_option: the option that takes the encoder's own parameter string; None if it has none.
         takes_any_option: whether what FFmpeg does not list is passed on as it is.
         takes_odd_sides: whether pictures of subsampled chroma may have odd sides.
@@ -47,6 +52,7 @@ class LibavEncoder(Encoder):
     """
 
     av_name: ClassVar[str]
+    version_words: ClassVar[re.Pattern[bytes] | None] = None
     params_option: ClassVar[str | None] = None
     takes_any_option: ClassVar[bool] = False
     takes_odd_sides: ClassVar[bool] = False
@@ -57,7 +63,7 @@ class LibavEncoder(Encoder):
         """FFmpeg's options without which maps would not act, and parameters for the encoder's own string."""
 
     @abstractmethod
-    def unit(self, bit_depth: int) -> RegionUnit:
+    def unit(self, settings: EncodeSettings, bit_depth: int) -> RegionUnit:
         """What a region's `qoffset` comes to."""
 
     def hdr_params(self, settings: EncodeSettings, facts: SourceFacts) -> dict[str, str]:
@@ -67,6 +73,16 @@ class LibavEncoder(Encoder):
     def threads(self, settings: EncodeSettings) -> int:
         """Threads of FFmpeg's encoder context; 0 leaves them to it."""
         return settings.threads
+
+    def version(self, settings: EncodeSettings) -> str:
+        """As `Encoder.version`: the library's own words, or FFmpeg's version where it has none."""
+        return _version(self)
+
+    def by_rate(self, settings: EncodeSettings) -> bool:
+        """Whether a bit rate or a fixed quantiser is asked for in place of a rate factor."""
+        options = self.options_of(settings)
+        rate = {"qp", "b", "bitrate"} & options.keys()
+        return bool(rate) and settings.crf is None and not any(key in options for key in self.crf_options)
 
     def options_of(self, settings: EncodeSettings) -> dict[str, str]:
         """As `Encoder.options_of`."""
@@ -87,8 +103,8 @@ class LibavEncoder(Encoder):
                 options[key] = value
             else:
                 params[key] = value
-        if {"qp", "b", "bitrate"} & set(settings.encoder_options) and settings.crf is None:
-            options.pop("crf")
+        if self.by_rate(settings):
+            options.pop("crf", None)
         if params and self.params_option is not None:
             options[self.params_option] = ":".join(f"{key}={value}" for key, value in params.items())
         return options
@@ -201,13 +217,40 @@ class LibavEncoder(Encoder):
         if gain is not None:
             maps = (replace(row, qp_offset=with_gain(row, run.mapping, gain)) for row in maps)
         shape = FrameShape(info.width, info.height, pix_fmt, info.time_base)
-        return RoiMarker(maps, shape, self.unit(_bit_depth(pix_fmt)), run.settings.max_rectangles, run.first_frame)
+        return RoiMarker(
+            maps, shape, self.unit(run.settings, _bit_depth(pix_fmt)), run.settings.max_rectangles, run.first_frame
+        )
 
 
 def split_params(text: str) -> dict[str, str]:
     """The `key=value:key` of x264-params and x265-params."""
     pairs = (word.partition("=") for word in text.split(":") if word)
     return {key: value if equals else "1" for key, equals, value in pairs}
+
+
+@cache
+def _version(encoder: LibavEncoder) -> str:
+    """From what it says, and writes, when it codes one gray frame."""
+    version = ".".join(map(str, av.library_versions["libavcodec"]))
+    if encoder.version_words is None:
+        return f"{encoder.label} of libavcodec {version}"
+    context: Any = av.CodecContext.create(encoder.av_name, "w")
+    context.width = context.height = 64
+    context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
+    context.options = encoder.encoder_options(EncodeSettings(encoder.name))
+    frame = VideoFrame.from_ndarray(np.full((96, 64), 128, dtype=np.uint8), format="yuv420p")
+    frame.pts = 0
+    level = av.logging.get_level()
+    with av.logging.Capture() as logs:
+        av.logging.set_level(av.logging.INFO)
+        try:
+            written = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+        finally:
+            av.logging.set_level(level)
+    found = encoder.version_words.search("".join(text for _, _, text in logs).encode() + written)
+    if found is None:
+        raise SettingsError(f"{encoder.label} of libavcodec {version} does not tell its version: install PyAV anew")
+    return f"{encoder.label} {found[0].decode()}"
 
 
 def _known_options(av_name: str) -> set[str]:

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+import numpy as np
 
 from vsal.encode.codecs.base import PLAIN_REMEDY
 from vsal.encode.codecs.libav import LibavEncoder
 from vsal.encode.maps.rectangles import Grid
 from vsal.encode.maps.regions import RegionUnit
+from vsal.encode.maps.units import qindex_of_crf, qindex_offsets
 from vsal.encode.settings import EncodeSettings
 from vsal.errors import SettingIgnored
 
 SEGMENTS = 8  # the picture outside every region included
+QINDEX_A_STEP = 4
+QUANTISERS = 63  # FFmpeg's factor
+MOST_STEPS = QUANTISERS - 1  # half a step further must still be a fraction of at most 1
 SLOWEST = 5  # libvpx has regions of interest in its non-RD realtime mode alone
 
 
 @dataclass(frozen=True, slots=True)
 class Vp9Unit:
-    """FFmpeg multiplies `qoffset` by 63, whose quantiser steps span about the same range of step sizes as 51 QP."""
+    """Steps of libvpx's own quantiser 0..63, each 4 of qindex.
 
+    FFmpeg makes `trunc(63 qoffset)` of a region's offset, and libvpx takes that as an offset of its quantiser, whose
+    steps are 4 of qindex. What a QP is in qindex depends on where on VP9's table of AC steps, which is AV1's, a title
+    lies.
+
+    Attributes:
+        base_qindex: at which the title is coded.
+        levels: segments, with 0 among them.
+    """
+
+    base_qindex: float
     levels: int | None = SEGMENTS
 
     def steps(self, qp_offsets: Grid) -> Grid:
-        """As they are."""
-        return qp_offsets
+        """QP offsets in steps of the quantiser."""
+        exact = qindex_offsets(qp_offsets.astype(np.float64), self.base_qindex) / QINDEX_A_STEP
+        return np.rint(exact).clip(-MOST_STEPS, MOST_STEPS).astype(np.int8)
 
     def qoffset(self, step: int) -> str:
-        """QP over the range of QP."""
-        return f"{step}/51"
+        """Half a step further from 0 than the step, so that truncation lands on it."""
+        return f"{2 * step + (step > 0) - (step < 0)}/{2 * QUANTISERS}"
 
 
 class Vp9(LibavEncoder):
@@ -35,7 +53,9 @@ class Vp9(LibavEncoder):
 
     name = "vp9"
     label = av_name = "libvpx-vp9"
+    version_words = re.compile(rb"v\d+\.\d+\.\d+\S*")
     default_crf, most_crf, default_preset = 32, 63, "5"
+    rate_options = ()  # `crf` under a bit rate `b` is its constrained quality: it follows both
     takes_any_option = takes_odd_sides = True
     says_aspect = says_siting = False
     containers = ("mp4", "mkv", "webm")
@@ -49,9 +69,13 @@ class Vp9(LibavEncoder):
         # would act on those of a second before.
         return options | {"aq-mode": "0", "lag-in-frames": "0"}, {}
 
-    def unit(self, bit_depth: int) -> RegionUnit:
-        """As `LibavEncoder.unit`."""
-        return Vp9Unit()
+    def crf_step(self, settings: EncodeSettings) -> float:
+        """As `Encoder.crf_step`: FFmpeg's option is a whole number."""
+        return 1.0
+
+    def unit(self, settings: EncodeSettings, bit_depth: int) -> RegionUnit:
+        """As `LibavEncoder.unit`; under a bit rate the base is not known ahead: that of the default stands for it."""
+        return Vp9Unit(qindex_of_crf(self.default_crf if self.by_rate(settings) else self.crf(settings)))
 
     def refuse(self, settings: EncodeSettings) -> None:
         """As `Encoder.refuse`."""

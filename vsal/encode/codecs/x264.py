@@ -18,6 +18,7 @@ class X264(LibavEncoder):
 
     name = "x264"
     label = av_name = "libx264"
+    version_words = re.compile(rb"core \d+( r\d+)?")
     params_option = "x264-params"
     default_crf, most_crf, default_preset = 23, 51, "medium"
     reports_qp = True
@@ -35,7 +36,7 @@ class X264(LibavEncoder):
             params["cll"] = f"{facts.light[0]},{facts.light[1]}"
         return params
 
-    def unit(self, bit_depth: int) -> QpUnit:
+    def unit(self, settings: EncodeSettings, bit_depth: int) -> QpUnit:
         """As `LibavEncoder.unit`."""
         return QpUnit.at_depth(bit_depth)
 

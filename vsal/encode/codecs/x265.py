@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vsal.encode.codecs.libav import LibavEncoder
 from vsal.encode.codecs.x264 import account, adaptive_quantisation_off, mastering_integers
 from vsal.encode.maps.regions import QpUnit
@@ -37,6 +39,7 @@ class X265(LibavEncoder):
 
     name = "x265"
     label = av_name = "libx265"
+    version_words = re.compile(rb"\(build \d+\) - [^\s:]+")
     params_option = "x265-params"
     default_crf, most_crf, default_preset = 28, 51, "medium"
     # It takes decoding times from the frames this long before; in a shorter run they are whatever lay in its memory,
@@ -88,7 +91,7 @@ class X265(LibavEncoder):
         """Its threads are those of its pools."""
         return 0
 
-    def unit(self, bit_depth: int) -> QpUnit:
+    def unit(self, settings: EncodeSettings, bit_depth: int) -> QpUnit:
         """As `LibavEncoder.unit`."""
         return QpUnit.at_depth(bit_depth)
 

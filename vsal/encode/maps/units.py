@@ -1,4 +1,4 @@
-"""What a QP offset is in the units of other encoders than x264 and x265: qindex of AV1 and VP9."""
+"""What a QP offset is in the units of other encoders than x264 and x265: qindex of AV1 and VP9, whose tables agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AC_STEP = np.array([4, 8, 27, 52, 101, 152, 203, 255, 305, 366, 520, 743, 1066,
 
 
 def qindex_of_crf(crf: float) -> float:
-    """AV1's base qindex of a quantiser 0..63, as libaom and SVT-AV1 translate it."""
+    """Base qindex of a quantiser 0..63, as libvpx, libaom and SVT-AV1 translate it."""
     # Steps of 4 up to 60 (qindex 240), then 244, 249, 255.
     return float(np.interp(crf, [0, 60, 61, 62, 63], [0, 240, 244, 249, 255]))
 
