@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 
 from vsal.encode.settings import SettingIgnored
 from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.vitals import vitals
 
 SVTAV1_OLDEST = (1, 6)  # the first with --roi-map-file
 _LAST_WORDS_BYTES = 2000
@@ -116,7 +117,7 @@ def feed(
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=subprocess.STDOUT)
         try:
             assert process.stdin is not None
-            with process.stdin as pipe:
+            with vitals.waiting_for(process), process.stdin as pipe:
                 pipe.write(header)
                 for frame in found:
                     times.append(frame.pts or 0)
@@ -124,7 +125,8 @@ def feed(
                     pipe.write(frame_header)
                     pipe.write(np.ascontiguousarray(same.to_ndarray()).data)
                     on_frame(len(times))
-            status = process.wait()
+            with vitals.waiting_for(process):  # it codes what it has looked ahead at
+                status = process.wait()
         except BrokenPipeError:
             status = process.wait() or 1
         except BaseException:
