@@ -6,7 +6,10 @@ decode, read and write count here, and who watches a process asks whether the su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -14,13 +17,23 @@ class Vitals:
     """Counters that only grow. An increment is not atomic: between threads one may be lost, which does no harm."""
 
     frames: int = 0  # decoded, or taken by an encoder
-    bytes: int = 0  # read from or written to a place
+    moved_bytes: int = 0  # read from or written to a place
     rows: int = 0  # of maps, made
+    programs: list[subprocess.Popen[bytes]] = field(default_factory=list)  # that the process waits for now
 
     @property
     def total(self) -> int:
         """A figure that changes whenever there is progress of any kind."""
-        return self.frames + self.bytes + self.rows
+        return self.frames + self.moved_bytes + self.rows
+
+    @contextmanager
+    def waiting_for(self, program: subprocess.Popen[bytes]) -> Iterator[None]:
+        """While a program does the work: what it reads and writes is progress, and ending it ends the wait."""
+        self.programs.append(program)
+        try:
+            yield
+        finally:
+            self.programs.remove(program)
 
 
 vitals = Vitals()

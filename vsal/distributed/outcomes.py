@@ -25,7 +25,7 @@ class Outcome:
     Attributes:
         path: of what was made, relative to the place of the run.
         seconds: wall time from its first step to its end.
-        attempts: tries of the step that took most; what the infrastructure broke is not counted.
+        attempts: tries of the step that took most; what the infrastructure broke is not counted. 0 if it was skipped.
         duration_s: of the title.
         trace: of a fault of vsal's own.
         figures: what this kind of work knows besides: counts, sizes, shares.
@@ -40,7 +40,7 @@ class Outcome:
     frames: int = 0
     duration_s: float = 0.0
     seconds: float = 0.0
-    attempts: int = 1
+    attempts: int = 0
     trace: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
 

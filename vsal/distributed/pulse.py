@@ -37,7 +37,7 @@ class Note(NamedTuple):
 class Ticket:
     """What a step needs in order to be heard."""
 
-    box: Box  # of the pulse
+    box: Box | None  # of the pulse; None where nobody is told
     key: str  # of this try of this step
     stall_s: float  # without progress, after which its process gives it up
 
@@ -116,7 +116,7 @@ class _Reporter:
                 # A daemon: other threads keep a worker from ending.
                 self._thread = threading.Thread(target=self._speak, name="vsal-pulse", daemon=True)
                 self._thread.start()
-        unboxed(beat.ticket.box).note.remote({beat.ticket.key: Note(beat.mark, 0)})
+        _tell(beat)
 
     def end(self, beat: Beat) -> None:
         with self._lock:
@@ -132,43 +132,39 @@ class _Reporter:
             if any(beat.stalled for beat in beats):
                 _end_programs()
             for beat in told:
-                with contextlib.suppress(ray.exceptions.RayError):  # it is being restarted, or the run is over
-                    unboxed(beat.ticket.box).note.remote({beat.ticket.key: Note(beat.mark, beat.frames)})
+                with contextlib.suppress(ray.exceptions.RayError):  # the pulse is being restarted, or the run is over
+                    _tell(beat)
 
     def _moved(self) -> bool:
         vitals_before, self._vitals = self._vitals, vitals.total
         if self._vitals != vitals_before:
             return True
-        # Asked only where nothing else has moved: finding the programs reads the table of all processes.
         programs_before, self._programs = self._programs, _moved_by_programs()
         return self._programs != programs_before
+
+
+def _tell(beat: Beat) -> None:
+    if beat.ticket.box is not None:
+        unboxed(beat.ticket.box).note.remote({beat.ticket.key: Note(beat.mark, beat.frames)})
 
 
 _reporter = _Reporter()
 
 
-def _programs() -> list[psutil.Process]:
-    try:
-        return list(psutil.Process().children(recursive=True))
-    except psutil.Error:
-        return []
-
-
 def _moved_by_programs() -> int:
     """Bytes that encoders which are programs of their own have taken and given: an encoder's look-ahead is progress."""
     moved = 0
-    for program in _programs():
+    for program in list(vitals.programs):
         with contextlib.suppress(psutil.Error, AttributeError):  # macOS does not tell
-            counters = program.io_counters()
+            counters = psutil.Process(program.pid).io_counters()
             moved += counters.read_chars + counters.write_chars
     return moved
 
 
 def _end_programs() -> None:
     """Ends what the process waits for: the step fails and clears away behind itself, which killing it would not."""
-    for program in _programs():
-        with contextlib.suppress(psutil.Error):
-            program.kill()
+    for program in list(vitals.programs):
+        program.kill()
 
 
 @contextlib.contextmanager
@@ -190,6 +186,25 @@ def working(ticket: Ticket, place: Reason = Reason.UNREADABLE) -> Iterator[Beat]
     except StepFailed:
         if beat.stalled:
             raise StepFailed(stalled(ticket.stall_s)) from None
+        raise
+    finally:
+        _reporter.end(beat)
+
+
+@contextlib.contextmanager
+def alone(stall_s: float) -> Iterator[None]:
+    """The same for what the driver does itself, before there is a cluster: programs that hang are ended.
+
+    Raises:
+        StepFailed: nothing moved for `stall_s`; anything else comes as it was raised.
+    """
+    beat = Beat(Ticket(None, "driver", stall_s))
+    _reporter.begin(beat)
+    try:
+        yield
+    except Exception as error:
+        if beat.stalled:
+            raise StepFailed(stalled(stall_s)) from error
         raise
     finally:
         _reporter.end(beat)

@@ -125,7 +125,7 @@ class RangeReader(io.RawIOBase):
 
     def _range(self, at: int, length: int) -> bytes:
         data: bytes = self._file.read_at(length, at)
-        vitals.bytes += len(data)
+        vitals.moved_bytes += len(data)
         if len(data) != length:
             raise OSError(f"asked for bytes {at} to {at + length} of {self._size} and got {len(data)}")
         return data

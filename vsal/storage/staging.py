@@ -134,7 +134,7 @@ def _upload(local_file: str, place: Place) -> None:
         with filesystem(place).open_output_stream(place.path) as stream:
             while part:
                 stream.write(part)
-                vitals.bytes += len(part)
+                vitals.moved_bytes += len(part)
                 part = file.read(COPY_BYTES)
     stored = filesystem(place).get_file_info(place.path).size
     if stored != size:

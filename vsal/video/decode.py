@@ -123,7 +123,7 @@ class SegmentReader:
             self.keyframes += mine and packet.is_keyframe
             shown = shown or bool(frames)
             vitals.frames += len(frames)
-            vitals.bytes += packet.size
+            vitals.moved_bytes += packet.size
             if not shown and seen > PACKETS_WITHOUT_PICTURE:
                 return
             yield from frames

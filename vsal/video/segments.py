@@ -106,7 +106,7 @@ def packets_from(container: InputContainer, stream: VideoStream) -> Iterator[tup
     """(pts, keyframe?) of the packets that follow, without the one that marks the end."""
     for packet in container.demux(stream):
         if packet.size:
-            vitals.bytes += packet.size
+            vitals.moved_bytes += packet.size
             yield packet.pts, packet.is_keyframe
 
 

@@ -10,9 +10,10 @@ from vsal import manifest, storage
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
 from vsal.distributed.encode.work import EncodeWork
+from vsal.distributed.failures import StepFailed
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, Tally, new_run_id
-from vsal.distributed.pulse import Watch
+from vsal.distributed.pulse import Watch, alone
 from vsal.distributed.run import OnProgress, Run
 from vsal.distributed.work import Item
 from vsal.encode.settings import EncodeSettings
@@ -62,7 +63,14 @@ def encode_catalogue(
             f"`vsal inspect {out}`"
         )
     storage.check_writable(dest)
-    check_settings(settings)
+    try:
+        with alone(run.stall_s):
+            check_settings(settings)
+    except StepFailed as failed:
+        raise SettingsError(
+            f"a trial of {settings.codec} {failed.failure.detail}: the encoder hangs. Name another one with "
+            "--encoder-program, or another --codec"
+        ) from failed
     tally = Tally(len(wanted), began)
     items = [Item(title_id, manifest.maps_uri(out, title_id), sizes[title_id]) for title_id in wanted]
     with ray_cluster(run, address):
@@ -70,8 +78,10 @@ def encode_catalogue(
         size, watch = cluster_size(), Watch()
         work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
         credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
-        Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
-        watch.close()
+        try:
+            Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
+        finally:
+            watch.close()
         seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = Summary(
         run_id=new_run_id(),

@@ -26,7 +26,7 @@ class Ledger(Tally):
             title = item.title
             if item.failure is not None:
                 failure = item.failure
-                self.settle(Outcome(title.title_id, title.uri, "failed", failure.reason, failure.detail))
+                self.settle(Outcome(title.title_id, title.uri, "failed", failure.reason, failure.detail, attempts=1))
             elif item.committed and not force:
                 self.settle(self._skipped(title))
 

@@ -11,6 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.vitals import vitals
 
 _LAST_WORDS_BYTES = 2000
 # A program writes this of an option that it does not know, or of a value, and goes on as if nothing had been asked.
@@ -42,7 +43,7 @@ def feed(
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=subprocess.STDOUT)
         try:
             assert process.stdin is not None
-            with process.stdin as pipe:
+            with vitals.waiting_for(process), process.stdin as pipe:
                 pipe.write(header)
                 for frame in frames:
                     times.append(frame.pts or 0)
@@ -50,7 +51,8 @@ def feed(
                     pipe.write(frame_header)
                     pipe.write(np.ascontiguousarray(same.to_ndarray()).data)
                     on_frame(len(times))
-            status = process.wait()
+            with vitals.waiting_for(process):  # it codes what it has looked ahead at
+                status = process.wait()
         except BrokenPipeError:
             status = process.wait() or 1
         except BaseException:

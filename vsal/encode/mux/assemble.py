@@ -275,7 +275,7 @@ def _write(
     # In decoding order over all streams, so that the muxer has little to hold back.
     for _, lane, packet in heapq.merge(*lanes, key=lambda item: item[:2]):
         packet.stream = video if lane == 0 else streams[packet.stream_index]
-        vitals.bytes += packet.size
+        vitals.moved_bytes += packet.size
         output.mux(packet)
 
 
