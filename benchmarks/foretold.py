@@ -2,10 +2,10 @@
 
     python -m benchmarks.foretold --clips ../shared/data/gaze_clips --out foretold.csv
 
-Encodes the first seconds of a clip of each group with x264 (`veryfast`) at CRF 24, 29, 34 and 39, plain and under
-each map, weighs luma errors by the density of the odd observers' looks, and writes a line for each clip and map:
-BD-rate (Akima) and what was foretold of the same frames. A run that is broken off goes on where it stopped. Then it
-prints means over clips and Spearman's rank correlation of every figure with BD-rate, over maps; with a CSV that is
+Encodes the first seconds of the cheapest clip of each group with x264 (`veryfast`) at CRF 24, 29, 34 and 39, plain
+and under each map, weighs luma errors by the density of the odd observers' looks, and writes a line for each clip and
+map: BD-rate (Akima) and what was foretold of the same frames. A run that is broken off goes on where it stopped. Then
+it prints means over clips and Spearman's rank correlation of every figure with BD-rate, over maps; with a CSV that is
 whole it prints at once, so figures of another sweep may be put in their place.
 """
 
@@ -41,6 +41,7 @@ from vsal.saliency.prior import FIXED_PRIOR
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
 from vsal.video.decode import SegmentReader
+from vsal.video.probe import probe
 from vsal.video.segments import WHOLE
 
 CRFS = (24, 29, 34, 39)
@@ -249,17 +250,24 @@ def report(lines: Sequence[dict[str, str]]) -> str:
     return "\n".join(rows)
 
 
+def _pixels(path: Path) -> float:
+    """Of a second of a clip."""
+    info = probe(str(path))
+    return float(info.width * info.height * (info.fps or 25))
+
+
 def main() -> None:
     """Sweep what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of a gaze set; not needed where the CSV is whole")
     parser.add_argument("--out", type=Path, required=True, help="CSV file, taken up where it stopped")
     parser.add_argument("--seconds", type=float, default=2.5, help="of each clip")
-    parser.add_argument("--all", action="store_true", help="all clips; else one of each group")
+    parser.add_argument("--all", action="store_true", help="all clips; else the cheapest of each group")
     args = parser.parse_args()
     if args.clips:
         clips = open_gaze_clips(str(args.clips))
-        chosen = clips if args.all else list({clip.group: clip for clip in reversed(clips)}.values())[::-1]
+        by_cost = sorted(clips, key=lambda clip: _pixels(clip.path))
+        chosen = by_cost if args.all else list({clip.group: clip for clip in reversed(by_cost)}.values())[::-1]
         teacher = args.clips.resolve().parent / TEACHER_FILE
         arms = status_quo(teacher if teacher.is_file() else None)
         own = {arm.model: arm for arm in arms if not arm.model.endswith("int8")}  # one aggregator each, the last

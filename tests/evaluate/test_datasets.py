@@ -67,12 +67,15 @@ def test_of_shards_only_what_no_model_was_trained_on(tmp_path: Path) -> None:
     assert len(open_dataset(f"parquet:{tmp_path}/train-*.parquet").items) == 5
 
 
-def test_of_pictures_with_fixations_only_what_no_model_was_trained_on(tmp_path: Path) -> None:
+def test_of_pictures_with_fixations_only_what_the_first_models_were_not_trained_on(tmp_path: Path) -> None:
     sets.parquet_gaze(tmp_path / "osie.parquet", 9)
     kept = [name for name in (f"p{i}" for i in range(9)) if gaze_held_out(name)]
     assert 0 < len(kept) < 9
     dataset = opened("parquet", tmp_path / "osie.parquet", kept, None, "gaze")
-    assert dataset.part == f"{len(kept)} of 9 pictures, the quarter by name that no model is trained on"
+    assert (
+        dataset.part
+        == f"{len(kept)} of 9 pictures, the quarter by name that v1 is not trained on (others: see their cards)"
+    )
 
 
 def test_clips_with_masks(tmp_path: Path) -> None:

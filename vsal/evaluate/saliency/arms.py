@@ -53,8 +53,8 @@ def score_arm(
 ) -> Scores:
     """The figures of one arm on one clip, or those kept of them."""
     settings = settings.model_copy(update={"aggregator": arm.aggregator})
-    info = scanned.info
-    seen = (arm.identity, info.uri, scanned.pts.tobytes(), _digest(scanned), settings.sample_rate)
+    # What a model remembers ends with the shot, so the rule of cuts shapes masks too.
+    seen = (arm.identity, _digest(scanned), settings.sample_rate, settings.shot_detector, settings.min_shot_s)
     key = (*seen, settings.shaping(), _looks_digest(judged))
 
     def score() -> Scores:
@@ -84,10 +84,12 @@ def score_density(density: Floats, account: Floats, judged: Judged, scanned: Sca
 
 
 def _digest(scanned: Scanned) -> str:
-    """Of what the model sees."""
-    state = hashlib.sha256()
+    """Of what the model sees, and of all that assembly takes from a scan."""
+    state = hashlib.sha256(repr(scanned.info).encode())
     for chunk in scanned.chunks:
-        state.update(chunk.frames.tobytes())
+        parts = (chunk.pts, chunk.score, chunk.motion, chunk.samples, chunk.sample_motion, chunk.frames)
+        for part in parts:
+            state.update(np.ascontiguousarray(part).tobytes())
         state.update(b"" if chunk.motion_maps is None else chunk.motion_maps.tobytes())
     return state.hexdigest()
 

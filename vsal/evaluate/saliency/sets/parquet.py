@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 
 from vsal.evaluate.saliency.items import DatasetBroken, Reading, Truth, decoded_picture, grey_of, still
 
-GAZE_HOLD_OUT = 4  # one picture in so many of a gaze set is never trained on
+GAZE_HOLD_OUT = 4  # one picture in so many of a gaze set is left out where students of objects are trained
 
 
 def parquet(path: str) -> Reading:
     """Photographs in Parquet files with the columns name, image_webp, and mask_png or fixation_x and fixation_y.
 
     PATH is a file, a pattern, or a folder; of a folder that has val-*.parquet only these are taken, never what models
-    were trained on. Of pictures with fixations only the quarter that no model is trained on is taken (`gaze_held_out`).
+    were trained on. Of pictures with fixations only the quarter that v1 is not trained on is taken (`gaze_held_out`).
     """
     if Path(path).is_dir():
         files = sorted(Path(path).glob("val-*.parquet")) or sorted(Path(path).glob("*.parquet"))
@@ -37,7 +37,7 @@ def parquet(path: str) -> Reading:
     part = ", ".join(file.name for file in files)
     if truth == "gaze":
         of, rows = len(rows), [row for row in rows if gaze_held_out(row["name"])]
-        part = f"{len(rows)} of {of} pictures, the quarter by name that no model is trained on"
+        part = f"{len(rows)} of {of} pictures, the quarter by name that v1 is not trained on (others: see their cards)"
     items = [
         still(row["name"], partial(decoded_picture, row["image_webp"], row["name"]), partial(_row, row)) for row in rows
     ]
