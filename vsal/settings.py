@@ -49,8 +49,8 @@ class PrepareSettings(_Settings):
     min_shot_s: Annotated[float, Field(ge=0)] = 0.6
     exact_decode: bool = False  # run the loop filter too
     qp_mapping: Literal["rd", "linear"] = "rd"
-    qp_floor: Annotated[float, Field(gt=0, le=1)] = 0.2
-    qp_limit: Annotated[int, Field(ge=0, le=12)] = 6
+    qp_floor: Annotated[float, Field(gt=0, le=1)] = 0.08
+    qp_limit: Annotated[int, Field(ge=0, le=12)] = 8
     qp_offset: Annotated[int, Field(ge=0, le=12)] = 6  # strength of the linear mapping
 
     @model_validator(mode="before")

@@ -31,8 +31,8 @@ class QpMapping:
     """
 
     kind: Literal["rd", "linear"] = "rd"
-    floor: float = 0.2
-    limit: int = 6
+    floor: float = 0.08  # 1.7 times the mean of a map of looks (1 / 20): provisional, until it is tuned on encodes
+    limit: int = 8
     offset: int = 6
 
     def __post_init__(self) -> None:
