@@ -53,7 +53,8 @@ def hanging(folder: Path, when: str) -> str:
         pytest.skip("SvtAv1EncApp is not installed")
     program = folder / "SvtAv1EncApp"
     program.write_text(
-        f'#!/bin/sh\ncase "$*" in\n{when}) echo "$*" >>{folder}/asked\nhead -c 1000 >/dev/null\nexec sleep 6543;;\nesac\n'
+        f'#!/bin/sh\ncase "$*" in\n{when}) echo "$*" >>{folder}/asked\n'
+        "head -c 1000 >/dev/null\nexec sleep 6543;;\nesac\n"
         f'exec {real} "$@"\n'
     )
     program.chmod(0o755)

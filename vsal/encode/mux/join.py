@@ -134,7 +134,7 @@ def _coded(chunk: ChunkSpec) -> _Coded:
             if not packet.size or packet.pts is None:
                 continue
             stamps.append(packet.pts)
-            vitals.bytes += packet.size
+            vitals.moved_bytes += packet.size
             if codec == "hevc":
                 rpus += has_rpu(packet)
                 sets |= sets_between(packet) if packet.is_keyframe else frozenset()
