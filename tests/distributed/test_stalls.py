@@ -52,11 +52,8 @@ def hanging(folder: Path, when: str) -> str:
     if real is None:
         pytest.skip("SvtAv1EncApp is not installed")
     program = folder / "SvtAv1EncApp"
-    program.write_text(
-        f'#!/bin/sh\ncase "$*" in\n{when}) echo "$*" >>{folder}/asked\n'
-        "head -c 1000 >/dev/null\nexec sleep 6543;;\nesac\n"
-        f'exec {real} "$@"\n'
-    )
+    hang = f'echo "$*" >>{folder}/asked\nhead -c 1000 >/dev/null\nexec sleep 6543'
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{when}) {hang};;\nesac\nexec {real} "$@"\n')
     program.chmod(0o755)
     return str(program)
 

@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import psutil
 import ray
 
-from vsal.distributed.box import Box, boxed, unboxed
 from vsal.distributed.failures import STALLED, Failure, StepFailed, classify
 from vsal.errors import Reason
 from vsal.vitals import vitals
@@ -37,7 +37,9 @@ class Note(NamedTuple):
 class Ticket:
     """What a step needs in order to be heard."""
 
-    box: Box | None  # of the pulse; None where nobody is told
+    # The pickled handle of the pulse, b"" where nobody is told: a handle itself, in the arguments of an actor that may
+    # be restarted, would be an object that has to outlive it.
+    pulse: bytes
     key: str  # of this try of this step
     stall_s: float  # without progress, after which its process gives it up
 
@@ -144,8 +146,14 @@ class _Reporter:
 
 
 def _tell(beat: Beat) -> None:
-    if beat.ticket.box is not None:
-        unboxed(beat.ticket.box).note.remote({beat.ticket.key: Note(beat.mark, beat.frames)})
+    if beat.ticket.pulse:
+        _handle_of(beat.ticket.pulse).note.remote({beat.ticket.key: Note(beat.mark, beat.frames)})
+
+
+@lru_cache(maxsize=4)
+def _handle_of(pulse: bytes) -> Any:
+    """The pulse's handle; unpickling one takes milliseconds, as long as a short title has."""
+    return ray.cloudpickle.loads(pulse)
 
 
 _reporter = _Reporter()
@@ -198,7 +206,7 @@ def alone(stall_s: float) -> Iterator[None]:
     Raises:
         StepFailed: nothing moved for `stall_s`; anything else comes as it was raised.
     """
-    beat = Beat(Ticket(None, "driver", stall_s))
+    beat = Beat(Ticket(b"", "driver", stall_s))
     _reporter.begin(beat)
     try:
         yield
@@ -255,7 +263,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._pulse: Any = ray.remote(_Pulse).options(num_cpus=0, max_restarts=-1, max_task_retries=0).remote()
-        self._box = boxed(self._pulse)
+        self._pickled: bytes = ray.cloudpickle.dumps(self._pulse)  # type: ignore[no-untyped-call]
         self._open: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._forget: list[str] = []
@@ -265,7 +273,7 @@ class Watch:
     def ticket(self, key: str, stall_s: float) -> Ticket:
         """For a step that is about to be submitted, or an actor."""
         self._open.add(key)
-        return Ticket(self._box, key, stall_s)
+        return Ticket(self._pickled, key, stall_s)
 
     def poll(self) -> None:
         """Takes in what has been told, and asks again. Returns at once."""
