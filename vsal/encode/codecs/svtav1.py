@@ -158,8 +158,8 @@ class SvtAv1(Encoder):
     says_aspect = False
     containers = ("mp4", "mkv", "webm")
     caveat = (
-        "SVT-AV1 takes maps in 64x64 cells. With people's gaze as the map (832 wide and more, preset 8) they save 8 % "
-        "of the bits at equal gaze-weighted PSNR, nothing with a tenth of the weight spread evenly, and cost 8 % at "
+        "SVT-AV1 takes maps in 64x64 cells. With people's gaze as the map (832 wide and more, preset 8) they save 7 % "
+        "of the bits at equal gaze-weighted PSNR, nothing with a tenth of the weight spread evenly, and cost 7 % at "
         "equal plain PSNR."
     )
 
