@@ -30,7 +30,8 @@ def verify(
 
     from vsal import storage
     from vsal.encode.proof.picture import proof_picture
-    from vsal.encode.proof.verify import Verdict, verify_title
+    from vsal.encode.proof.verdict import Verdict
+    from vsal.encode.proof.verify import verify_title
     from vsal.encode.settings import EncodeSettings
     from vsal.errors import SettingsError
     from vsal.manifest import read_manifest
