@@ -123,11 +123,16 @@ def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
     outcomes = [
         EncodeOutcome("reached", "done", frames=48, bytes=1000, duration_s=2.0, bit_share=0.41),
         EncodeOutcome("missed", "done", frames=48, bytes=1000, duration_s=2.0, bit_share=0.33),
+        EncodeOutcome("has it", "done", frames=48, duration_s=2.0, bit_share=0.452, bit_share_without=0.452),
         EncodeOutcome("telemetry", "skipped", left_out=("data bin_data",)),
     ]
     summary = EncodeSummary("run", "dest", outcomes, seconds=14.0, startup_s=2.0)
     told = lines(summary, "out", EncodeSettings("x264", budget=Budget(0.25, 0.4)))
-    assert told[1].endswith("96 frames, 0.0 MB, 4 kb/s: 8 frames/s")
+    assert told[1].endswith("144 frames, 0.0 MB, 3 kb/s: 12 frames/s")
     assert "reached: 25% of the picture gets 41.0% of the bits" in told
     assert "missed: 25% of the picture gets 33.0% of the bits, not the 40.0% asked for" in "\n".join(told)
+    has_it = (
+        "has it: 25% of the picture gets 45.2% of the bits: it has 45.2% without maps, so the 40.0% asked for need none"
+    )
+    assert has_it in told
     assert "telemetry: not held by the container: data bin_data" in told

@@ -242,6 +242,7 @@ def _outcome(
         duration_s=record["duration_s"],
         left_out=tuple(record["left_out"]),
         bit_share=(record["budget"] or {}).get("achieved"),
+        bit_share_without=(record["budget"] or {}).get("without"),
     )
 
 

@@ -30,6 +30,7 @@ class EncodeOutcome:
     duration_s: float = 0.0  # of the title
     left_out: tuple[str, ...] = ()  # streams of the source that the container does not hold
     bit_share: float | None = None  # that the top area gets, where one was asked for
+    bit_share_without: float | None = None  # that it has without maps; where that is enough, none are given
 
 
 @dataclass(frozen=True, slots=True)

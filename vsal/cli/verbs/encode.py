@@ -114,7 +114,10 @@ def lines(summary: EncodeSummary, out: str, settings: EncodeSettings) -> list[st
         name = escape(outcome.title_id)
         if outcome.bit_share is not None and budget is not None:
             told.append(f"{name}: {budget.top_area:.0%} of the picture gets {outcome.bit_share:.1%} of the bits")
-            if abs(outcome.bit_share - budget.bit_share) > SHARE_MISSED:
+            without = outcome.bit_share_without
+            if without is not None and without >= budget.bit_share:
+                told[-1] += f": it has {without:.1%} without maps, so the {budget.bit_share:.1%} asked for need none"
+            elif abs(outcome.bit_share - budget.bit_share) > SHARE_MISSED:
                 told[-1] += f", not the {budget.bit_share:.1%} asked for: offsets stay within 12 QP"
         if outcome.left_out:
             told.append(f"{name}: not held by the container: {escape(', '.join(outcome.left_out))}")

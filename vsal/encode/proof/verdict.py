@@ -15,8 +15,11 @@ from vsal.errors import Reason, TitleFailed
 Floats = NDArray[np.float64]
 
 QP_NOISE = 0.8  # deviation from the map by rounding in encode and twin, and by steps of one that x264 leaves out
-# How much better a displaced map must fit to be called displaced: QPs are exact, changes of PSNR are not.
-_SHIFT_MARGIN = {"qp": 0.01, "psnr": 0.05}
+# A displaced map is called so from this share on of the way from one that fits as well a block further (0) to one that
+# lies there exactly (1); what lies in its place is at -1. Motion carries what a map did along with the picture, so the
+# middle would be too early.
+DISPLACED_SHARE = 0.25
+DISPLACED_LEAST = 0.005  # of correlation: less is noise, and a map so even says nothing of its place
 
 
 class Verdict(StrEnum):
@@ -104,7 +107,7 @@ def proof_of(shot: int, frame: int, method: str, requested: Floats, measured: Fl
         )
     correlation = _correlation(requested, measured)
     slope = float(np.polyfit(requested.ravel(), measured.ravel(), 1)[0]) if requested.std() > 0 else 0.0
-    shift = _shift(requested, measured, _SHIFT_MARGIN[method])
+    shift = _shift(requested, measured)
     enough, too_little = _LIMITS[method]
     clear = 1.0 if method == "psnr" else float(requested.std() / np.hypot(requested.std(), QP_NOISE))
     if correlation < too_little[0] or slope < too_little[1]:
@@ -123,20 +126,25 @@ def _correlation(one: Floats, other: Floats) -> float:
     return float((a * b).sum() / norm) if norm > 0 else 0.0
 
 
-def _shift(requested: Floats, measured: Floats, margin: float) -> tuple[int, int]:
-    """The displacement (down, across) by at most one block under which the two agree clearly better than in place."""
+def _shift(requested: Floats, measured: Floats) -> tuple[int, int]:
+    """The displacement (down, across) by at most one block under which the two agree clearly better than in place.
+
+    Where the map lies d further and shows with a correlation c, it fits there with c and in place with c times its own
+    correlation with itself d further: what a displacement shows is measured by what the map is able to show of one.
+    """
     rows, cols = requested.shape
     if rows < 4 or cols < 4:
         return 0, 0
-    fits = {
-        (down, across): _correlation(
-            requested[1 - down : rows - 1 - down, 1 - across : cols - 1 - across], measured[1:-1, 1:-1]
-        )
-        for down in (-1, 0, 1)
-        for across in (-1, 0, 1)
+    inner = requested[1:-1, 1:-1]
+    places = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    moved = {
+        place: requested[1 - place[0] : rows - 1 - place[0], 1 - place[1] : cols - 1 - place[1]] for place in places
     }
+    fits = {place: _correlation(moved[place], measured[1:-1, 1:-1]) for place in places}
     best = max(fits, key=lambda place: fits[place])
-    return best if fits[best] > fits[0, 0] + margin else (0, 0)
+    able = fits[best] * (1.0 - _correlation(moved[best], inner))
+    ahead = fits[best] - fits[0, 0]
+    return best if ahead > max(DISPLACED_LEAST, DISPLACED_SHARE * able) else (0, 0)
 
 
 def judged(proofs: Sequence[ShotProof]) -> tuple[Verdict, str]:

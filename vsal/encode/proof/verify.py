@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 
 from vsal.encode.codecs import FrameRun, encode_frames, encoder_of
 from vsal.encode.maps.cells import cell_offsets
-from vsal.encode.proof.verdict import Floats, ShotProof, TitleProof, judged, proof_of
+from vsal.encode.proof.verdict import Floats, ShotProof, TitleProof, Verdict, judged, proof_of
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
 from vsal.encode.stream_facts import StreamFacts, read_stream_facts
@@ -53,7 +53,7 @@ def verify_title(
         encoded: the ROI encode.
         settings: with which it was made; the twin is made with the same, a few frames a shot.
         plain: a plain twin that exists already; needed for encoders that vsal does not drive.
-        gain: strength at which the maps were asked for.
+        gain: strength at which the maps were asked for; nothing is to be seen at 0.
         most_shots: how many shots are looked at, spread evenly over the title.
 
     Raises:
@@ -65,6 +65,10 @@ def verify_title(
         found = [] if of is None else [odd for odd in mismatches(facts.info, probe(of)) if odd.kind == "size"]
         if found:
             raise TitleFailed(Reason.UNSUPPORTED, f"{of} cannot be held against its source: {found[0].detail}")
+    if gain == 0.0:
+        return TitleProof(
+            title.title_id, Verdict.OBEYED, "its top area has its share without maps: none were given", ()
+        )
     examiner = _Examiner(title, facts, encoded, settings.plain(), plain, gain)
     proofs = [proof for shot in _spread(title.shots(), most_shots) if (proof := examiner.examine(shot)) is not None]
     verdict, detail = judged(proofs)
