@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +61,19 @@ def figures(
     manifest: Manifest, title_ids: list[str], codecs: list[str], arms: list[str], threads: int
 ) -> Iterator[Row]:
     """A row for each title, encoder and arm; an encode that fails has the reason for its verdict."""
-    for codec in codecs:
-        for title_id in title_ids:
-            for arm in arms:
-                began = time.perf_counter()
-                settings = EncodeSettings(codec, threads=threads, chunked=False)
-                row: Row = {"codec": codec, "title": title_id, "arm": arm}
-                try:
-                    proof = proved(manifest, title_id, settings, arm)
-                    slopes = [shot.slope for shot in proof.shots]
-                    row |= {"verdict": str(proof.verdict), "correlation": round(proof.correlation, 3)}
-                    row |= {"slope": round(float(np.median(slopes)), 3) if slopes else 0.0}
-                    row |= {"shift": sorted({shot.shift for shot in proof.shots}), "shots": len(proof.shots)}
-                except VsalError as error:
-                    row |= {"verdict": "failed", "correlation": 0.0, "slope": 0.0, "why": str(error)}
-                yield row | {"seconds": round(time.perf_counter() - began, 1)}
+    for title_id, codec, arm in product(title_ids, codecs, arms):
+        began = time.perf_counter()
+        settings = EncodeSettings(codec, threads=threads, chunked=False)
+        row: Row = {"title": title_id, "codec": codec, "arm": arm}
+        try:
+            proof = proved(manifest, title_id, settings, arm)
+            slopes = [shot.slope for shot in proof.shots]
+            row |= {"verdict": str(proof.verdict), "correlation": round(proof.correlation, 3)}
+            row |= {"slope": round(float(np.median(slopes)), 3) if slopes else 0.0}
+            row |= {"shift": sorted({shot.shift for shot in proof.shots}), "shots": len(proof.shots)}
+        except VsalError as error:
+            row |= {"verdict": "failed", "correlation": 0.0, "slope": 0.0, "why": str(error)}
+        yield row | {"seconds": round(time.perf_counter() - began, 1)}
 
 
 def proved(manifest: Manifest, title_id: str, settings: EncodeSettings, arm: str) -> TitleProof:
