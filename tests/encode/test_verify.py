@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.verify import EXPECTED, changes, write_changed
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import write_manifest, write_source
 from vsal.encode.codecs import ENCODERS
@@ -132,6 +133,25 @@ def test_an_encode_that_dropped_frames_or_is_of_another_size_is_said_so(
         subprocess.run([ffmpeg, "-v", "error", "-i", source, *words, made], check=True)
         with pytest.raises(TitleFailed, match=told):
             proof_of(prepared, made, settings)
+
+
+@pytest.mark.parametrize("codec", list(ENCODERS))
+def test_maps_of_the_opposite_sign_are_ignored_and_those_a_block_further_weak(
+    codec: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A block is the encoder's own: 16 pixels, or 64; a cell's fourth is less than such a map can tell."""
+    clip = write_source(tmp_path / "clip.mp4", 24, 640, 384)
+    write_manifest(tmp_path / "out", clip)
+    settings = settings_of(codec, program=program_of(codec, request))
+    with TitleManifest(maps_uri(str(tmp_path / "out"), "title")) as title:
+        for arm, change in changes(title, ENCODERS[codec].cell).items():
+            if arm not in ("swapped", "shifted"):
+                continue
+            write_changed(title, str(tmp_path / arm), change)
+            made = encode_title(str(tmp_path / arm), "title", settings, str(tmp_path / f"{arm}-dest"))
+            proof = verify_title(title, str(tmp_path / f"{arm}-dest" / made["output"]), settings)
+            assert proof.verdict == EXPECTED[arm], (arm, proof)
+            assert arm == "swapped" or proof.shots[0].shift == (0, 1)
 
 
 def test_regions_given_to_libaom_come_out_ignored(prepared: Path, source: Path, tmp_path: Path, ffmpeg: str) -> None:
