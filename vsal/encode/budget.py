@@ -210,7 +210,7 @@ def _windows(title: TitleManifest) -> Iterator[_Window]:
 
 
 def _grayed(found: Iterator[VideoFrame], rows: Iterable[MapRow], share: float, gray_top: bool) -> Iterator[VideoFrame]:
-    """Frames with the top area of their map, or all but it, left gray in every plane; frames and maps begin together."""
+    """Frames with the top area of their map, or all but it, left gray in every plane; both begin together."""
     areas = chain.from_iterable(
         repeat(top_area(row, share) if gray_top else ~top_area(row, share), row.frame_end - row.frame_start)
         for row in rows

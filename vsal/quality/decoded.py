@@ -68,7 +68,10 @@ def decoded_from(uri: str, time_s: float | None = None) -> Iterator[Decoded]:
     if time_s is not None:
         for back_s in _STEPS_BACK_S:
             found = _decoded(uri, time_s - back_s)
-            first = next(found, None)
+            try:
+                first = next(found, None)
+            except TitleFailed:  # containers without an index (IVF) seek into the middle of a group of pictures
+                continue
             if first is not None and first.time_s <= time_s:
                 yield first
                 yield from found
