@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -87,18 +86,6 @@ def test_from_any_frame_of_a_fast_stretch_on_the_encode_is_in_step(tmp_path: Pat
         pairs = list(in_step(source_of(times[start:]), found))
         grays = [int(p.encoded.frame.to_ndarray()[8, 8]) for p in pairs if p.encoded is not None]
         assert grays == pytest.approx([20 + 4 * n for n in range(start, len(times))], abs=1)
-
-
-def test_an_ivf_is_entered_where_it_has_no_keyframe(tmp_path: Path, svtav1: str) -> None:
-    """SVT-AV1's own container has no index; a decoder that is set down between keyframes refuses what comes."""
-    path = tmp_path / "clip.ivf"
-    gray = b"".join(b"FRAME\n" + bytes([20 + 4 * n]) * (128 * 96 * 3 // 2) for n in range(48))
-    head = b"YUV4MPEG2 W128 H96 F24:1 Ip A0:0 C420\n"
-    command = [svtav1, "-i", "stdin", "-b", path, "--preset", "12", "--crf", "10", "--keyint", "-1"]
-    subprocess.run(command, input=head + gray, check=True, capture_output=True)
-    for start in (1, 24, 40):
-        found = next(seen for seen in decoded_from(str(path), (start - 0.5) / 24) if seen.time_s > (start - 0.5) / 24)
-        assert int(found.frame.to_ndarray()[8, 8]) == pytest.approx(20 + 4 * start, abs=2)
 
 
 def test_mismatches_are_named_with_their_numbers(tmp_path: Path) -> None:
