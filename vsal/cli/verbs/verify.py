@@ -82,5 +82,5 @@ def _line(title: dict[str, Any]) -> str:
     from rich.markup import escape
 
     colour = {"obeyed": "green", "weak": "yellow"}.get(title["verdict"], "red")
-    figure = f"  correlation {title['correlation']:.3f}" if "correlation" in title else ""
+    figure = f"  correlation {title['correlation']:.3f}" if title.get("shots") else ""
     return f"[{colour}]{title['verdict']}[/]  {escape(title['title_id'])}{figure}  {escape(title['detail'])}".rstrip()
