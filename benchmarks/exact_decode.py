@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 
 from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
-from vsal.distributed.tasks import scan_settings
+from vsal.assembly.inputs import scan_settings
 from vsal.manifest import MapRow
 from vsal.saliency.registry import load_model
 from vsal.saliency.session import SaliencySession

@@ -197,7 +197,7 @@ def titles(count: int) -> None:
 
 def _decode_and_infer_s(clips: list[Path]) -> float:
     """Seconds a title for opening, decoding and inference in one process, without Ray and without a manifest."""
-    from vsal.distributed.tasks import scan_settings
+    from vsal.assembly.inputs import scan_settings
     from vsal.saliency.registry import load_model
     from vsal.saliency.session import SaliencySession
     from vsal.settings import PrepareSettings

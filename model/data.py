@@ -8,7 +8,6 @@ soft labels (`model.teach`); what is still missing is marked as unknown and left
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from model.teach import fixation_label, read_labels
+from vsal.evaluate.saliency.sets.parquet import gaze_held_out
 
 U8 = NDArray[np.uint8]
-
-GAZE_HOLD_OUT = 4  # one picture in so many of a gaze set is never trained on
-
-
-def gaze_held_out(name: str) -> bool:
-    """Whether a picture of a gaze set is kept for judging: a fixed quarter, by its name alone."""
-    return zlib.crc32(name.encode()) % GAZE_HOLD_OUT == 0
 
 
 @dataclass(frozen=True, slots=True)

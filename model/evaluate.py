@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from model.data import Dataset, gaze_held_out, load
+from vsal.evaluate.saliency.items import Picture, picture_of, video_pictures, video_planes
 
 if TYPE_CHECKING:
     from model.clips import Clips
@@ -55,8 +56,8 @@ def grid_scores(predicted: F32, mask: U8) -> tuple[float, float]:
 
 
 def shrink(image: U8, size: tuple[int, int]) -> U8:
-    """A picture resized to (width, height) by area means."""
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    """A picture uint8 [h, w, 3] at (width, height), scaled as `prepare` scales its frames."""
+    return picture_of(image).rgb(size)
 
 
 def score_masks(
@@ -72,20 +73,16 @@ def score_masks(
     return float(iou), float(cc)
 
 
-def read_clip(path: Path) -> Iterator[U8]:
-    """Frames of a video file, uint8 [h, w, 3] RGB."""
-    capture = cv2.VideoCapture(str(path))
-    while True:
-        read, frame = capture.read()
-        if not read:
-            return
-        yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+def read_clip(folder: Path, name: str) -> Iterator[tuple[Picture, U8]]:
+    """(picture, mask uint8 [h, w]) of every frame of NAME.mp4 and NAME_mask.mkv."""
+    pictures, masks = video_pictures(folder / f"{name}.mp4"), video_planes(folder / f"{name}_mask.mkv", "gray")
+    for picture, mask in zip(pictures, masks, strict=False):
+        yield picture(), mask()
 
 
-def clip_frames(folder: Path, name: str) -> list[tuple[U8, U8]]:
-    """Every CLIP_STEP-th (picture, mask) of NAME.mp4 and NAME_mask.mkv: uint8 [h, w, 3] and [h, w]."""
-    pairs = zip(read_clip(folder / f"{name}.mp4"), read_clip(folder / f"{name}_mask.mkv"), strict=False)
-    return [(frame, mask[:, :, 0]) for i, (frame, mask) in enumerate(pairs) if i % CLIP_STEP == 0]
+def clip_frames(folder: Path, name: str) -> list[tuple[Picture, U8]]:
+    """Every CLIP_STEP-th (picture, mask) of a clip."""
+    return [pair for i, pair in enumerate(read_clip(folder, name)) if i % CLIP_STEP == 0]
 
 
 def clip_names(folder: Path) -> list[str]:
@@ -96,7 +93,7 @@ def clip_names(folder: Path) -> list[str]:
 def score_clip(folder: Path, name: str, predict: Predict, size: tuple[int, int] = (256, 144)) -> tuple[float, float]:
     """Mean (IoU, CC) over the sampled frames of one clip."""
     pairs = clip_frames(folder, name)
-    masks = predict(np.stack([shrink(frame, size) for frame, _ in pairs]))
+    masks = predict(np.stack([picture.rgb(size) for picture, _ in pairs]))
     iou, cc = np.mean([grid_scores(p, mask) for p, (_, mask) in zip(masks, pairs, strict=True)], axis=0)
     return float(iou), float(cc)
 

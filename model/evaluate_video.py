@@ -19,8 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.clips import luma
-from model.evaluate import CLIP_STEP, clip_names, grid_scores, read_clip, shrink, to_grid
+from model.evaluate import CLIP_STEP, clip_names, grid_scores, read_clip, to_grid
+
+if TYPE_CHECKING:
+    from vsal.evaluate.saliency.items import Picture
 
 if TYPE_CHECKING:
     from vsal.saliency import SaliencySession
@@ -43,15 +45,13 @@ class Samples:
 def read_samples(folder: Path, name: str, size: tuple[int, int]) -> Samples:
     """Every CLIP_STEP-th frame of NAME.mp4 at (width, height), its motion, and its mask from NAME_mask.mkv."""
     frames, motion, masks = [], [], []
-    before: U8 | None = None
-    pairs = zip(read_clip(folder / f"{name}.mp4"), read_clip(folder / f"{name}_mask.mkv"), strict=False)
-    for i, (picture, mask) in enumerate(pairs):
-        small = shrink(picture, size)
+    before: Picture | None = None
+    for i, (picture, mask) in enumerate(read_clip(folder, name)):
         if i % CLIP_STEP == 0:
-            frames.append(small)
-            motion.append(np.asarray(cv2.absdiff(luma(small), luma(small if before is None else before)), np.uint8))
-            masks.append(mask[:, :, 0])
-        before = small
+            frames.append(picture.rgb(size))
+            motion.append(picture.change(before or picture, size))
+            masks.append(mask)
+        before = picture
     return Samples(np.stack(frames), np.stack(motion), masks)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from model.data import Dataset, load
 from model.evaluate import F32, U8, Predict, clip_frames, clip_names, grid_scores, shrink
+from vsal.evaluate.saliency.items import Picture
 
 SIZE = (256, 144)  # width, height of a cell
 
@@ -26,10 +27,10 @@ def grey(mask: F32) -> U8:
     return np.asarray(cv2.cvtColor(cell, cv2.COLOR_GRAY2RGB), np.uint8)
 
 
-def laid_over(frame: U8, mask: F32) -> U8:
+def laid_over(frame: Picture, mask: F32) -> U8:
     """A frame with its mask: darker where the mask is low."""
     light = cv2.resize(mask, SIZE, interpolation=cv2.INTER_LINEAR)[..., None]
-    return np.asarray(shrink(frame, SIZE) * (0.25 + 0.75 * light), np.uint8)
+    return np.asarray(frame.rgb(SIZE) * (0.25 + 0.75 * light), np.uint8)
 
 
 def worst_stills(data: Dataset, predict: Predict, count: int) -> U8:
@@ -49,7 +50,7 @@ def clip_rows(folder: Path, predict: Predict) -> U8:
     for name in clip_names(folder):
         pairs = clip_frames(folder, name)
         chosen = [pairs[0][0], pairs[len(pairs) // 2][0], pairs[-1][0]]
-        masks = predict(np.stack([shrink(frame, SIZE) for frame in chosen]))
+        masks = predict(np.stack([frame.rgb(SIZE) for frame in chosen]))
         rows.append(
             np.hstack([cell for f, m in zip(chosen, masks, strict=True) for cell in (laid_over(f, m), grey(m))])
         )

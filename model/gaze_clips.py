@@ -3,10 +3,11 @@
     python -m model.gaze_clips --dataset dhf1k:DHF1K --teacher unisal --out GAZE
     python -m model.train video --data DUTS --clips GAZE --out DIR --steps 20000
 
-Only what a set gives out to train on is taken (`vsal.evaluate.datasets.open_training_part`). Samples lie on the clock
-that `vsal prepare` samples by, each with its motion against the frame just before it. The label of a sample is the mask
-of the teacher, any model in vsal's contract, run through the video in order; without a teacher it is the density of the
-recorded gaze, as a share of its peak. One file a video is written: a run that is broken off goes on where it stopped.
+Only what a set gives out to train on is taken (`vsal.evaluate.saliency.sets.open_training_part`). Samples lie on the
+clock that `vsal prepare` samples by, each with its motion against the frame just before it. The label of a sample is
+the mask of the teacher, any model in vsal's contract, run through the video in order; without a teacher it is the
+density of the recorded gaze, as a share of its peak. One file a video is written: a run that is broken off goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.clips import RATE_HZ, Clips, Look, luma
+from model.clips import RATE_HZ, Clips, Look
 
 if TYPE_CHECKING:
-    from vsal.evaluate.items import Item
+    from vsal.evaluate.saliency.items import Item, Picture
     from vsal.saliency import SaliencySession
 
 U8 = NDArray[np.uint8]
@@ -41,10 +42,6 @@ class GazeClip:
     labels: U8
 
 
-def _shrunk(picture: U8, size: tuple[int, int]) -> U8:
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def read_clip(item: Item, teacher: SaliencySession | None, rate_hz: float = RATE_HZ) -> GazeClip | None:
     """The samples of a video with their labels; None where nothing is known of any.
 
@@ -53,28 +50,27 @@ def read_clip(item: Item, teacher: SaliencySession | None, rate_hz: float = RATE
         teacher: whose masks are the labels; None for the recorded density.
         rate_hz: samples a second.
     """
-    from vsal.evaluate.moments import on_clock
+    from vsal.evaluate.saliency.moments import on_clock
 
     assert item.fps is not None
     frames, motion, densities, seen, moved = [], [], [], [], []
-    before: U8 | None = None
+    before: Picture | None = None
     for frame in item.frames():
         sampled, next_sampled = (on_clock(frame.index + k, item.fps, rate_hz) for k in (0, 1))
         if not (sampled or next_sampled):
             continue
         picture = frame.picture()
         if sampled and teacher is not None:
-            size = teacher.input.size_for(picture.shape[1] / picture.shape[0])
-            seen.append(_shrunk(picture, size))
+            size = teacher.input.size_for(picture.aspect)
+            seen.append(picture.rgb(size))
             last = picture if before is None else before
-            moved.append(cv2.absdiff(luma(seen[-1]), luma(_shrunk(last, size))))
+            moved.append(picture.change(last, size))
         if sampled:
-            small = _shrunk(picture, SIZE)
-            last = small if before is None else _shrunk(before, SIZE)
+            last = picture if before is None else before
             truth = frame.truth() if teacher is None else None
             if teacher is not None or (truth is not None and truth.density is not None):
-                frames.append(small)
-                motion.append(np.asarray(cv2.absdiff(luma(small), luma(last)), np.uint8))
+                frames.append(picture.rgb(SIZE))
+                motion.append(picture.change(last, SIZE))
                 densities.append(None if truth is None else truth.density)
         before = picture if next_sampled else None
     if not frames:
@@ -105,7 +101,7 @@ def make_labels(dataset: str, teacher: str, out: Path, rate_hz: float = RATE_HZ)
         out: folder of the clips, one NAME.npz a video.
         rate_hz: samples a second.
     """
-    from vsal.evaluate.datasets import open_training_part
+    from vsal.evaluate.saliency.sets import open_training_part
     from vsal.saliency import SaliencySession, load_model
 
     session = SaliencySession(load_model(teacher).data) if teacher else None

@@ -24,15 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vsal.saliency.prior import FIXED_PRIOR
+
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 LABEL_LONG_SIDE = 160
 GAZE_FULL = 10.0  # a density so many times the mean is 1: about the peak of a picture with one clear subject
 GAZE_WIDTH = 640  # what the gaze teacher was trained at; at half of it its NSS on OSIE falls from 1.7 to 1.2
-CENTRE_SIGMA = (
-    0.28  # of the centre prior, in picture sides; the best of 0.2, 0.28, 0.4 and none on OSIE, for the teacher
-)
 FIXATION_SIGMA = 0.03  # of a fixation's blur, in picture widths: about one degree of sight in OSIE's set-up
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.94, 116.78, 123.68)
@@ -44,13 +43,6 @@ def relative_density(weights: F32) -> F32:
     """Non-negative weights [h, w] as a share of GAZE_FULL times their mean, cut at 1."""
     mean = float(weights.mean())
     return np.asarray((weights / (mean * GAZE_FULL)).clip(0, 1) if mean > 0 else weights * 0, np.float32)
-
-
-def centre_prior(height: int, width: int) -> F32:
-    """A Gaussian about the middle, [height, width], 1 at its top."""
-    y = (np.arange(height) + 0.5) / height - 0.5
-    x = (np.arange(width) + 0.5) / width - 0.5
-    return np.exp(-(y[:, None] ** 2 + x[None] ** 2) / (2 * CENTRE_SIGMA**2)).astype(np.float32)
 
 
 def fixation_label(x: list[float], y: list[float], size: tuple[int, int]) -> F32:
@@ -93,7 +85,7 @@ def gaze_teacher(path: str) -> Callable[[U8], F32]:
         x = cv2.resize(image, (GAZE_WIDTH, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         x = x[:, :, ::-1].astype(np.float32) - np.array(CAFFE_MEAN_BGR, np.float32)
         log_density = session.run(None, {name: np.ascontiguousarray(x.transpose(2, 0, 1))[None]})[0][0, 0]
-        return relative_density(np.exp(2 * (log_density - log_density.max())) * centre_prior(*log_density.shape))
+        return relative_density(np.exp(2 * (log_density - log_density.max())) * FIXED_PRIOR.density(*log_density.shape))
 
     return teach
 

@@ -19,7 +19,7 @@ from tests.fixtures_s3 import S3Server
 from vsal.cli import progress
 from vsal.cli.app import build
 from vsal.cli.options import SETTINGS
-from vsal.distributed.outcomes import Progress, RunSummary, TitleOutcome
+from vsal.distributed.outcomes import Outcome, Progress, Summary
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import encode_title
 from vsal.errors import Reason, SettingsError
@@ -60,13 +60,13 @@ def out(tmp_path: Path, clip: Path) -> Path:
     return tmp_path / "out"
 
 
-def summary(*outcomes: TitleOutcome, max_failed: int = 0) -> RunSummary:
-    return RunSummary("r1", "out", outcomes, seconds=12.0, startup_s=2.0, max_failed=max_failed)
+def summary(*outcomes: Outcome, max_failed: int = 0) -> Summary:
+    return Summary("r1", ("out", "out"), outcomes, 12.0, 2.0, max_failed, totals=("shots", "maps", "decode_errors"))
 
 
-DONE = TitleOutcome("a", "a.mp4", "done", frames=240, shots=4, maps=30, duration_s=10.0, attempts=1)
-SKIPPED = TitleOutcome("b", "b.mp4", "skipped")
-FAILED = TitleOutcome("[c]", "c.mp4", "failed", reason=Reason.NO_VIDEO, detail="it has no video stream", attempts=1)
+DONE = Outcome("a", "a.mp4", "done", frames=240, duration_s=10.0, figures={"shots": 4, "maps": 30})
+SKIPPED = Outcome("b", "b.mp4", "skipped")
+FAILED = Outcome("[c]", "c.mp4", "failed", reason=Reason.NO_VIDEO, detail="it has no video stream", attempts=1)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     seen: dict[str, Any] = {"summary": summary(DONE)}
 
-    def prepare_catalogue(titles: Any, out: str, settings: Any, run: Any, **rest: Any) -> RunSummary:
+    def prepare_catalogue(titles: Any, out: str, settings: Any, run: Any, **rest: Any) -> Summary:
         seen.update(titles=titles, out=out, settings=settings, run=run, address=rest["address"])
         print("a library prints")
         if "raises" in seen:

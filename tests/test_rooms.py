@@ -12,7 +12,7 @@ REPO = Path(__file__).resolve().parent.parent
 
 # From the ground up: a room may import itself and rooms on lower floors, nothing beside it and nothing above it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"vsal.errors"}),
+    frozenset({"vsal.errors", "vsal.vitals"}),
     frozenset({"vsal.settings", "vsal.storage"}),
     frozenset({"vsal.catalog"}),
     # Neither knows of the other: the model's input size reaches the decoder as a function.
@@ -94,6 +94,65 @@ def test_arrows_run_down_and_libraries_stay_at_home() -> None:
         for rule in broken_rules(path.read_text(), module_name(path), path.name == "__init__.py")
     ]
     assert not found, "\n".join(found)
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that reach themselves by their imports, each circle once, beginning with its first name."""
+    found: set[tuple[str, ...]] = set()
+
+    def walk(module: str, way: list[str]) -> None:
+        if module in way:
+            circle = way[way.index(module) :]
+            first = circle.index(min(circle))
+            found.add((*circle[first:], *circle[:first]))
+        elif module not in seen:
+            for target in sorted(arrows.get(module, ())):
+                walk(target, [*way, module])
+            seen.add(module)
+
+    seen: set[str] = set()
+    for module in sorted(arrows):
+        walk(module, [])
+    return [list(circle) for circle in sorted(found)]
+
+
+def module_arrows(trees: dict[str, tuple[ast.AST, bool]]) -> dict[str, set[str]]:
+    """For each module those that it imports, inside functions and type checking blocks too.
+
+    Not `vsal` itself: it offers a reader of manifests to the outside, and holds the version for those within.
+    """
+    arrows: dict[str, set[str]] = {}
+    for module, (tree, is_package) in trees.items():
+        targets = arrows.setdefault(module, set())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                targets.update(alias.name for alias in node.names if alias.name in trees)
+            elif isinstance(node, ast.ImportFrom):
+                origin = next(name for _, name in imports(ast.Module([node], []), module, is_package))
+                for alias in node.names:
+                    name = f"{origin}.{alias.name}"
+                    targets.add(name if name in trees else origin)
+        targets &= trees.keys() - {module, "vsal"}
+    return arrows
+
+
+def test_no_module_imports_itself_by_a_circle() -> None:
+    trees = {module_name(p): (ast.parse(p.read_text()), p.name == "__init__.py") for p in sources()}
+    found = circles(module_arrows(trees))
+    assert not found, "\n".join(" -> ".join([*circle, circle[0]]) for circle in found)
+
+
+def test_a_circle_inside_a_room_is_seen() -> None:
+    sources = {
+        "vsal.distributed.actors": "from vsal.distributed.job import Job",
+        "vsal.distributed.job": "def late():\n    from vsal.distributed.open_title import OpenTitle",
+        "vsal.distributed.open_title": "import typing\nif typing.TYPE_CHECKING:\n    from .actors import Pools",
+        "vsal.distributed.cluster": "from vsal.distributed import actors",
+    }
+    trees: dict[str, tuple[ast.AST, bool]] = {name: (ast.parse(text), False) for name, text in sources.items()}
+    assert circles(module_arrows(trees)) == [
+        ["vsal.distributed.actors", "vsal.distributed.job", "vsal.distributed.open_title"]
+    ]
 
 
 def test_every_room_has_its_floor() -> None:

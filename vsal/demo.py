@@ -9,7 +9,7 @@ from typing import Any
 
 from vsal import manifest, storage
 from vsal.catalog import Title
-from vsal.distributed.outcomes import Progress, RunSummary
+from vsal.distributed.outcomes import Progress, Summary
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.errors import SettingsError
 from vsal.report.title import draw_title
@@ -23,7 +23,7 @@ TITLE_ID = "demo"
 class DemoResult:
     """What the demonstration left behind, as absolute paths."""
 
-    summary: RunSummary
+    summary: Summary
     video: str
     manifest: str
     pictures: list[str]

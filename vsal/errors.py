@@ -17,6 +17,8 @@ class Reason(StrEnum):
     WORKER_DIED = "worker_died"
     TIMEOUT = "timeout"
     WRITE_FAILED = "write_failed"
+    INTERRUPTED = "interrupted"  # the run was stopped, the title is not at fault
+    INTERNAL = "internal"  # a fault of vsal's own
 
 
 class VsalError(Exception):

@@ -123,7 +123,8 @@ class RunSettings(_Settings):
     windows_in_flight: Annotated[int, Field(ge=1, le=64)] = 3  # of one scan task
     object_store_mb: Annotated[int, Field(ge=80)] = 200
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    title_timeout_s: Annotated[float, Field(gt=0)] | None = None  # None: by the length of the title
+    stall_s: Annotated[float, Field(gt=0)] = 300.0  # without progress of a step that has begun
+    title_timeout_s: Annotated[float, Field(gt=0)] | None = None  # of work on a title; None: no limit
     max_failed: Annotated[int, Field(ge=0)] = 0
     force: bool = False  # do titles again whose manifest is already committed
     accept_licence: bool = False

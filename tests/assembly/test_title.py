@@ -17,6 +17,7 @@ from vsal.manifest import MapRow
 from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
+from vsal.video.orientation import UPRIGHT, Orientation
 from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk, Past, SegmentEnd
 from vsal.video.shots import AdaptiveCuts, ContentCuts
@@ -24,11 +25,11 @@ from vsal.video.shots import AdaptiveCuts, ContentCuts
 TIME_BASE = Fraction(1, 1000)
 
 
-def info(rotation_deg: int = 0) -> VideoInfo:
+def info(orientation: Orientation = UPRIGHT) -> VideoInfo:
     return VideoInfo(
         uri="title.mp4", container="mp4", codec="h264", stream_index=0, width=64, height=40, pix_fmt="yuv420p",
         bit_depth=8, time_base=TIME_BASE, start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None,
-        rotation_deg=rotation_deg, sample_aspect_ratio=Fraction(1), color_trc=1, color_primaries=1, colorspace=1,
+        orientation=orientation, sample_aspect_ratio=Fraction(1), color_trc=1, color_primaries=1, colorspace=1,
         color_range=1, interlaced=False, file_size=1,
     )  # fmt: skip
 
@@ -121,8 +122,10 @@ def inferred(masks: np.ndarray | None) -> Masks | None:
     return None if masks is None else Masks(masks, 1 - masks[:, ::-1])
 
 
-def rows_of(chunks, chosen: PrepareSettings, segments: int, decider=None, rotation_deg: int = 0) -> list[MapRow]:
-    assembly = TitleAssembly("t", info(rotation_deg), segments, chosen, decider or AdaptiveCuts())
+def rows_of(
+    chunks, chosen: PrepareSettings, segments: int, decider=None, orientation: Orientation = UPRIGHT
+) -> list[MapRow]:
+    assembly = TitleAssembly("t", info(orientation), segments, chosen, decider or AdaptiveCuts())
     rows = []
     for chunk, masks in chunks:
         rows += assembly.add(chunk, inferred(masks))
@@ -249,13 +252,25 @@ def test_a_picture_of_another_size_begins_a_shot_with_its_own_grid() -> None:
     assert {row.shot for row in rows if row.frame_start >= 30} == {1}
 
 
-@pytest.mark.parametrize(("rotation_deg", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (270, (0, -1))])
-def test_maps_are_in_coded_orientation(rotation_deg: int, corner: tuple[int, int]) -> None:
-    # Turned clockwise by rotation_deg the coded picture is upright, so the upright top left lies at `corner` in it.
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [
+        (UPRIGHT, (0, 0)),
+        (Orientation(90), (-1, 0)),
+        (Orientation(180), (-1, -1)),
+        (Orientation(270), (0, -1)),
+        (Orientation(0, mirrored=True), (0, -1)),
+        (Orientation(90, mirrored=True), (0, 0)),
+        (Orientation(180, mirrored=True), (-1, 0)),
+        (Orientation(270, mirrored=True), (-1, -1)),
+    ],
+)
+def test_maps_are_in_coded_orientation(orientation: Orientation, corner: tuple[int, int]) -> None:
+    # Turned clockwise and mirrored the coded picture is upright, so the upright top left lies at `corner` in it.
     title = quiet(10)
     title.masks[:] = 0.0
     title.masks[:, :2, :2] = 1.0
-    rows = rows_of(chunks_of(title, [0], 50, 3.0), PrepareSettings(), 1, rotation_deg=rotation_deg)
+    rows = rows_of(chunks_of(title, [0], 50, 3.0), PrepareSettings(), 1, orientation=orientation)
     saliency = rows[0].saliency
     assert saliency[corner] == saliency.max() > 100
     assert np.unravel_index(saliency.argmax(), saliency.shape) == (corner[0] % 3, corner[1] % 4)

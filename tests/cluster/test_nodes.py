@@ -15,9 +15,10 @@ from tests.distributed.conftest import rendered
 from tests.distributed.killing import processes
 from tests.distributed.manifests import same_maps
 from vsal.catalog import Title
-from vsal.distributed.actors import choose_device, start_pools
 from vsal.distributed.cluster import cluster_size
 from vsal.distributed.prepare import prepare_catalogue
+from vsal.distributed.prepare.pools import choose_device, start_pools
+from vsal.distributed.pulse import Watch
 from vsal.errors import SettingsError
 from vsal.manifest import validate
 from vsal.saliency.registry import load_model
@@ -79,7 +80,7 @@ def test_gpus_are_shared_out_and_never_replaced_by_a_cpu(cluster: Cluster) -> No
     assert choose_device(quarter, size) == "gpu"
     assert choose_device(RunSettings(device="cpu"), size) == "cpu"
     with pytest.raises(SettingsError, match=r"5 saliency actors of 0\.25 GPUs each need 1\.25, and the cluster has 1"):
-        start_pools(model, RunSettings(gpu_fraction=0.25, saliency_actors=5), size)
+        start_pools(model, RunSettings(gpu_fraction=0.25, saliency_actors=5), size, Watch())
     # The GPU is made up: the session must say so rather than run on the CPU.
     with pytest.raises(SettingsError, match=r"CUDA|nvidia-smi|NVIDIA"):
-        start_pools(model, quarter, size)
+        start_pools(model, quarter, size, Watch())

@@ -139,5 +139,5 @@ def test_all_shared_videos_have_an_outcome(shared_data: Path, tmp_path: Path) ->
     assert {Path(outcome.uri).parent.name for outcome in bad} == {"bad"}
     assert all(outcome.reason and outcome.detail and outcome.attempts == 1 for outcome in bad)
     lossy = [o for o in summary.outcomes if "bad/" in o.uri and o.status == "done"]
-    assert sum(outcome.decode_errors for outcome in lossy) > 0
+    assert sum(outcome.figures["decode_errors"] for outcome in lossy) > 0
     assert validate(str(tmp_path)) == []

@@ -11,11 +11,10 @@ import pytest
 from tests.encode.test_title import settings_of, times_of
 from tests.encode.titles import write_manifest, write_source
 from vsal.cli.verbs.encode import lines
-from vsal.distributed import encode as driver
+from vsal.distributed.encode import catalogue as driver
 from vsal.distributed.encode import encode_catalogue
-from vsal.distributed.encode_metrics import EncodeMetrics
-from vsal.distributed.encode_outcomes import EncodeOutcome, EncodeSummary
-from vsal.distributed.outcomes import Progress
+from vsal.distributed.metrics import RunMetrics
+from vsal.distributed.outcomes import Outcome, Progress, Summary
 from vsal.encode.settings import Budget, EncodeSettings
 from vsal.errors import Reason, SettingIgnored, SettingsError
 from vsal.settings import RunSettings
@@ -35,7 +34,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Pat
 
 
 @pytest.fixture(scope="module")
-def counted() -> list[EncodeOutcome]:
+def counted() -> list[Outcome]:
     return []
 
 
@@ -46,30 +45,30 @@ def seen() -> list[Progress]:
 
 @pytest.fixture(scope="module")
 def summary(
-    catalogue: tuple[Path, Path, Path], counted: list[EncodeOutcome], seen: list[Progress], local_ray: None
-) -> Iterator[EncodeSummary]:
-    class Counting(EncodeMetrics):
-        def ended(self, outcome: EncodeOutcome) -> None:
+    catalogue: tuple[Path, Path, Path], counted: list[Outcome], seen: list[Progress], local_ray: None
+) -> Iterator[Summary]:
+    class Counting(RunMetrics):
+        def ended(self, outcome: Outcome) -> None:
             super().ended(outcome)
             counted.append(outcome)
 
     out, _, dest = catalogue
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "EncodeMetrics", Counting)
+        patch.setattr(driver, "RunMetrics", Counting)
         yield encode_catalogue(str(out), str(dest), SETTINGS, RunSettings(), on_progress=seen.append)
 
 
-def test_a_bad_title_does_not_stop_the_others(summary: EncodeSummary, catalogue: tuple[Path, Path, Path]) -> None:
+def test_a_bad_title_does_not_stop_the_others(summary: Summary, catalogue: tuple[Path, Path, Path]) -> None:
     _, good, dest = catalogue
     by_id = {outcome.title_id: outcome for outcome in summary.outcomes}
     assert by_id["good"].status == "done"
-    assert by_id["good"].chunks == 3
+    assert by_id["good"].figures["chunks"] == 3
     assert by_id["gone"].reason is Reason.SOURCE_NOT_FOUND
     assert summary.exit_code == 1
     assert times_of(dest / by_id["good"].path) == times_of(good)
 
 
-def test_the_run_is_summed_up_beside_the_encodes(summary: EncodeSummary, catalogue: tuple[Path, Path, Path]) -> None:
+def test_the_run_is_summed_up_beside_the_encodes(summary: Summary, catalogue: tuple[Path, Path, Path]) -> None:
     dest = catalogue[2]
     written = json.loads((dest / "runs" / f"{summary.run_id}.json").read_text())
     assert written == json.loads(json.dumps(summary.document()))
@@ -79,9 +78,7 @@ def test_the_run_is_summed_up_beside_the_encodes(summary: EncodeSummary, catalog
     assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "runs"]
 
 
-def test_every_title_is_counted_once(
-    summary: EncodeSummary, counted: list[EncodeOutcome], seen: list[Progress]
-) -> None:
+def test_every_title_is_counted_once(summary: Summary, counted: list[Outcome], seen: list[Progress]) -> None:
     assert sorted(counted, key=lambda outcome: outcome.title_id) == list(summary.outcomes)
     assert [progress.finished for progress in seen if progress.finished] == counted
     frames = [progress.frames for progress in seen]
@@ -89,7 +86,7 @@ def test_every_title_is_counted_once(
     assert frames[-1] == 72
 
 
-def test_a_second_run_finds_it_done(summary: EncodeSummary, catalogue: tuple[Path, Path, Path]) -> None:
+def test_a_second_run_finds_it_done(summary: Summary, catalogue: tuple[Path, Path, Path]) -> None:
     out, _, dest = catalogue
     again = encode_catalogue(str(out), str(dest), SETTINGS, RunSettings(), title_ids=["good"])
     assert [(outcome.status, outcome.frames) for outcome in again.outcomes] == [("skipped", 72)]
@@ -105,7 +102,7 @@ def test_a_share_of_the_bits_is_solved_once_and_reported_each_time(
     for status in ("done", "skipped"):
         run = encode_catalogue(str(out), str(tmp_path), settings, RunSettings(), title_ids=["good"])
         assert run.count(status) == 1
-        shares.append(run.outcomes[0].bit_share)
+        shares.append(run.outcomes[0].figures["bit_share"])
     assert shares[0] == shares[1] == pytest.approx(0.5, abs=0.03)
 
 
@@ -121,14 +118,14 @@ def test_ignored_maps_stop_the_run_before_any_work(catalogue: tuple[Path, Path, 
 
 def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
     outcomes = [
-        EncodeOutcome("reached", "done", frames=48, bytes=1000, duration_s=2.0, bit_share=0.41),
-        EncodeOutcome("missed", "done", frames=48, bytes=1000, duration_s=2.0, bit_share=0.33),
-        EncodeOutcome("has it", "done", frames=48, duration_s=2.0, bit_share=0.452, bit_share_without=0.452),
-        EncodeOutcome("telemetry", "skipped", left_out=("data bin_data",)),
+        Outcome("reached", "", "done", frames=48, duration_s=2.0, figures={"bytes": 1000, "bit_share": 0.41}),
+        Outcome("missed", "", "done", frames=48, duration_s=2.0, figures={"bytes": 1000, "bit_share": 0.33}),
+        Outcome("has it", "", "done", figures={"bytes": 0, "bit_share": 0.452, "bit_share_without": 0.452}),
+        Outcome("telemetry", "", "skipped", figures={"left_out": ("data bin_data",)}),
     ]
-    summary = EncodeSummary("run", "dest", outcomes, seconds=14.0, startup_s=2.0)
+    summary = Summary("run", ("dest", "dest"), outcomes, seconds=14.0, startup_s=2.0)
     told = lines(summary, "out", EncodeSettings("x264", budget=Budget(0.25, 0.4)))
-    assert told[1].endswith("144 frames, 0.0 MB, 3 kb/s: 12 frames/s")
+    assert told[1].endswith("96 frames, 0.0 MB, 4 kb/s: 8 frames/s")
     assert "reached: 25% of the picture gets 41.0% of the bits" in told
     assert "missed: 25% of the picture gets 33.0% of the bits, not the 40.0% asked for" in "\n".join(told)
     has_it = (

@@ -17,7 +17,7 @@ from tests.encode.test_title import settings_of, times_of
 from tests.encode.titles import write_manifest, write_source
 from vsal import storage
 from vsal.distributed.encode import encode_catalogue
-from vsal.distributed.encode_outcomes import EncodeOutcome
+from vsal.distributed.outcomes import Outcome
 from vsal.encode.chunks import encode_chunk
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import plan_title
@@ -40,7 +40,7 @@ def prepared_long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def encode(out: Path, dest: Path, **run: Any) -> EncodeOutcome:
+def encode(out: Path, dest: Path, **run: Any) -> Outcome:
     return encode_catalogue(str(out), str(dest), settings(), RunSettings(**run)).outcomes[0]
 
 
@@ -67,7 +67,7 @@ def test_a_killed_chunk_worker_costs_its_chunk_only(undisturbed: Path, prepared_
     with killer("chunk_task", after_s=0.1) as killed:
         outcome = encode(prepared_long, tmp_path)
     assert killed
-    assert (outcome.status, outcome.attempts, outcome.chunks) == ("done", 2, CHUNKS)
+    assert (outcome.status, outcome.attempts, outcome.figures["chunks"]) == ("done", 2, CHUNKS)
     holds_the_same(tmp_path, undisturbed)
 
 
@@ -77,8 +77,7 @@ def test_a_chunk_that_kills_its_worker_twice_is_poison(prepared_long: Path, tmp_
     for chunk in plan.chunks[1:]:
         encode_chunk(chunk)
     whole = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.chunk")}
-    with killer("chunk_task", times=2, after_s=0.0) as killed:
-        # One title and one chunk to do: what is killed twice is that chunk, unless it was a finished one's worker.
+    with killer("chunk_task 0", times=2, after_s=0.0) as killed:
         outcome = encode(prepared_long, tmp_path, attempts=8)
     assert len(killed) == 2
     assert (outcome.status, outcome.reason) == ("failed", Reason.WORKER_DIED)
@@ -99,7 +98,7 @@ def test_chunks_that_do_not_join_are_made_again_in_one_piece(
         data = storage.read_bytes(plan.chunks[0].uri + ending)
         storage.write_bytes(plan.chunks[1].uri + ending, data)
     outcome = encode(prepared_long, tmp_path)
-    assert (outcome.status, outcome.chunks) == ("done", 1)
+    assert (outcome.status, outcome.figures["chunks"]) == ("done", 1)
     assert times_of(tmp_path / "title.mp4") == times_of(undisturbed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "title.encode.json", "title.mp4"]
     assert encode(prepared_long, tmp_path).status == "skipped", "it would be made again in every run"

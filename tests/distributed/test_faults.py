@@ -13,7 +13,8 @@ import pytest
 from tests.distributed.killing import killer, processes
 from tests.distributed.manifests import same_maps
 from vsal.catalog import Title
-from vsal.distributed.prepare import SHORT_BYTES, prepare_catalogue
+from vsal.distributed.prepare import prepare_catalogue
+from vsal.distributed.prepare.work import SHORT_BYTES
 from vsal.errors import Reason
 from vsal.manifest import validate
 from vsal.settings import PrepareSettings, RunSettings
@@ -35,7 +36,7 @@ def test_a_killed_decode_worker_costs_its_segment_only(undisturbed: Path, long_c
     with killer("scan_task") as killed:
         outcome = prepare(long_clip, tmp_path)
     assert killed
-    assert (outcome.status, outcome.attempts) == ("done", 1)
+    assert (outcome.status, outcome.attempts) == ("done", 2)
     same_maps(tmp_path, undisturbed, "t")
 
 
@@ -47,16 +48,16 @@ def test_a_killed_saliency_actor_loses_no_mask(undisturbed: Path, long_clip: Pat
     same_maps(tmp_path, undisturbed, "t")
 
 
-def test_a_killed_aggregator_costs_an_attempt(undisturbed: Path, long_clip: Path, tmp_path: Path) -> None:
-    with killer("_Aggregator.add", after_s=0.0) as killed:
+def test_a_killed_aggregator_costs_no_attempt(undisturbed: Path, long_clip: Path, tmp_path: Path) -> None:
+    with killer("Aggregator.add", after_s=0.0) as killed:
         outcome = prepare(long_clip, tmp_path)
     assert killed
-    assert (outcome.status, outcome.attempts) == ("done", 2)
+    assert (outcome.status, outcome.attempts) == ("done", 1)
     same_maps(tmp_path, undisturbed, "t")
 
 
-def test_a_killed_title_task_costs_an_attempt(undisturbed: Path, long_clip: Path, tmp_path: Path) -> None:
-    with killer("prepare_title") as killed:
+def test_a_killed_opening_costs_an_attempt(undisturbed: Path, long_clip: Path, tmp_path: Path) -> None:
+    with killer("short_title_task", after_s=0.0) as killed:
         outcome = prepare(long_clip, tmp_path)
     assert killed
     assert (outcome.status, outcome.attempts) == ("done", 2)
@@ -64,12 +65,12 @@ def test_a_killed_title_task_costs_an_attempt(undisturbed: Path, long_clip: Path
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_title_that_kills_its_worker_twice_is_poison(long_clip: Path, tmp_path: Path) -> None:
-    with killer("scan_task", times=2, after_s=0.05) as killed:
+def test_a_segment_that_kills_its_worker_twice_is_poison(long_clip: Path, tmp_path: Path) -> None:
+    with killer("scan_task 2", times=2, after_s=0.0) as killed:
         outcome = prepare(long_clip, tmp_path)
     assert len(killed) == 2
-    assert (outcome.status, outcome.reason, outcome.attempts) == ("failed", Reason.WORKER_DIED, 1)
-    assert "poison" in outcome.detail
+    assert (outcome.status, outcome.reason, outcome.attempts) == ("failed", Reason.WORKER_DIED, 2)
+    assert outcome.detail.startswith("poison: segment 2 of ")
     assert not (tmp_path / "maps" / "t.parquet").exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "maps" in path.parts]
 
@@ -86,7 +87,9 @@ def test_a_killed_driver_is_resumed(undisturbed: Path, long_clip: Path, tmp_path
             assert time.monotonic() < deadline
             time.sleep(0.02)
         workers = [
-            p for kind in ("scan_task", "prepare_title", "_S", "_A", "IDLE") for p in processes(kind, driver.pid)
+            p
+            for kind in ("scan_task", "open_task", "short_title_task", "Sal", "Agg", "_Pulse", "IDLE")
+            for p in processes(kind, driver.pid)
         ]
         assert workers
         driver.kill()
@@ -109,7 +112,7 @@ def test_a_killed_driver_is_resumed(undisturbed: Path, long_clip: Path, tmp_path
 def test_a_killed_worker_of_a_short_title_costs_an_attempt(clip: Path, tmp_path: Path) -> None:
     assert clip.stat().st_size < SHORT_BYTES
     prepare(clip, tmp_path / "undisturbed", segment_s=60)
-    with killer("prepare_short_title", after_s=0.02) as killed:
+    with killer("short_title_task", after_s=0.02) as killed:
         outcome = prepare(clip, tmp_path / "out", segment_s=60)
     assert killed
     assert (outcome.status, outcome.attempts) == ("done", 2)

@@ -18,11 +18,14 @@ import pytest
 from tests.distributed.manifests import maps_of, same_maps
 from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
+from tests.video.media import moving_picture
+from tests.video.test_times import matroska
 from vsal.assembly import TitleAssembly
 from vsal.assembly.cuts import make_cut_decider
+from vsal.assembly.inputs import scan_settings
 from vsal.catalog import Title
+from vsal.cli.verbs.prepare import lines
 from vsal.distributed.prepare import prepare_catalogue
-from vsal.distributed.tasks import scan_settings
 from vsal.errors import Reason, SettingsError
 from vsal.manifest import read_manifest, validate
 from vsal.saliency import Masks, ModelRefused, SaliencySession
@@ -150,7 +153,7 @@ def test_a_second_run_does_nothing_and_anything_changed_does_the_title_again(cli
     assert prepare(titles, out).count("done") == 1
     first = (out / "maps" / "t.parquet").stat().st_mtime_ns
     again = only(prepare(titles, out))
-    assert (again.status, again.frames, again.shots > 0) == ("skipped", 288, True)
+    assert (again.status, again.frames, again.figures["shots"] > 0) == ("skipped", 288, True)
     assert (out / "maps" / "t.parquet").stat().st_mtime_ns == first
     assert prepare(titles, out, force=True).count("done") == 1
     assert prepare(titles, out, PrepareSettings(qp_limit=3)).count("done") == 1
@@ -196,7 +199,7 @@ def test_titles_of_other_catalogues_stay_in_the_table(clip: Path, tmp_path: Path
 def test_aggregators_and_the_published_baseline(clip: Path, tmp_path: Path, aggregator: str) -> None:
     settings = PrepareSettings(aggregator=aggregator, map_interval="shot", qp_mapping="linear")  # type: ignore[arg-type]
     outcome = only(prepare([Title("t", str(clip))], tmp_path, settings))
-    assert outcome.maps == outcome.shots == 6
+    assert outcome.figures["maps"] == outcome.figures["shots"] == 6
     with read_manifest(str(tmp_path)).title("t") as title:
         for row in title.iter_maps():
             assert 3 <= row.samples <= 8
@@ -226,9 +229,11 @@ def test_no_title_and_no_place_to_write_are_errors(clip: Path, tmp_path: Path) -
 
 
 def test_a_title_that_takes_too_long_is_a_timeout(long_clip: Path, clip: Path, tmp_path: Path) -> None:
-    summary = prepare([Title("slow", str(long_clip))], tmp_path, title_timeout_s=0.05)
+    many_samples = PrepareSettings(sample_rate=24)  # seconds of work
+    summary = prepare([Title("slow", str(long_clip))], tmp_path, many_samples, title_timeout_s=0.05, segment_s=5)
     assert only(summary).reason == Reason.TIMEOUT
-    assert not (tmp_path / "maps" / "slow.parquet").exists()
+    assert "0.05 s are allowed (--title-timeout-s)" in only(summary).detail
+    assert not list((tmp_path / "maps").iterdir())
     assert prepare([Title("t", str(clip))], tmp_path).count("done") == 1  # its CPUs are free again
 
 
@@ -238,3 +243,16 @@ def test_progress_tells_of_every_title(clip: Path, tmp_path: Path) -> None:
     prepare_catalogue(titles, str(tmp_path), PrepareSettings(), RunSettings(), on_progress=seen.append)
     assert sorted(p.finished.title_id for p in seen if p.finished) == ["t0", "t1", "t2"]
     assert (seen[-1].done, seen[-1].frames) == (3, 3 * 288)
+
+
+def test_a_title_with_wrong_times_fails_and_one_with_a_wrong_header_warns(tmp_path: Path) -> None:
+    pictures = moving_picture(120)
+    slow = matroska(tmp_path / "slow.mkv", pictures, step_ms=83, header_ms=5000)
+    odd = matroska(tmp_path / "odd.mkv", pictures, step_ms=42, header_ms=12000)
+    summary = prepare([Title("slow", str(slow)), Title("odd", str(odd))], tmp_path / "out")
+    ended = {outcome.title_id: outcome for outcome in summary.outcomes}
+    assert (ended["slow"].status, ended["slow"].reason) == ("failed", Reason.DECODE_ERROR)
+    assert ended["odd"].status == "done"
+    assert any("warning" in line and "12.00 s" in line for line in lines(summary))
+    records = {record.title_id: record.detail for record in read_manifest(str(tmp_path / "out")).titles()}
+    assert records == {title_id: outcome.detail for title_id, outcome in ended.items()}

@@ -22,7 +22,7 @@ from vsal.encode.proof.verdict import Verdict
 from vsal.encode.proof.verify import verify_title
 from vsal.encode.settings import Budget
 from vsal.encode.source import frames
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title, finish, plan_title
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
@@ -52,7 +52,7 @@ def test_the_top_area_gets_about_the_share_that_was_asked_for(
         patch.setattr("vsal.encode.title.solve_gain", lambda *_: pytest.fail("it was solved again"))
         assert encode_title(str(prepared), "title", settings, str(tmp_path))["skipped"]
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
-        picture = read_stream_facts(str(source))
+        picture = read_source_facts(str(source))
         again = measure_share(title, picture, settings_of("x264"), budget, record["gain"])
         assert again == pytest.approx(record["budget"]["achieved"], abs=0.02)
         assert measure_share(title, picture, settings_of("x264"), budget, 0.0) < 0.3
@@ -98,7 +98,7 @@ def test_only_the_area_is_grayed_in_every_frame(pix_fmt: str, tmp_path: Path) ->
     """A decoder predicts from the very pictures that it gives away."""
     clip = write_source(tmp_path / "clip.mp4", 40, pix_fmt=pix_fmt)
     write_manifest(tmp_path / "out", clip)
-    facts = read_stream_facts(str(clip))
+    facts = read_source_facts(str(clip))
     truth = [luma(frame) for frame in frames(facts)]
     with TitleManifest(maps_uri(str(tmp_path / "out"), "title")) as title:
         rows = list(title.iter_maps())
@@ -121,7 +121,7 @@ def test_graying_reads_each_map_once(source: Path, prepared: Path) -> None:
                 read.append(row.map)
                 yield row
 
-        found = frames(read_stream_facts(str(source)))
+        found = frames(read_source_facts(str(source)))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("vsal.encode.budget.top_area", lambda row, share: read.append(-1) or top_area(row, share))
             assert sum(1 for _ in _grayed(found, counted(), 0.25, False)) == 72
@@ -162,7 +162,7 @@ def test_a_window_inside_a_map_has_the_coding_order_of_its_own_length(
     settings = settings_of("kvazaar", program=kvazaar)
     with pytest.MonkeyPatch.context() as patch, TitleManifest(maps_uri(str(tmp_path / "out"), "title")) as title:
         patch.setattr("vsal.encode.codecs.kvazaar.coding_order", watched)
-        measure_share(title, read_stream_facts(str(source)), settings, Budget(0.25, 0.5), 1.0)
+        measure_share(title, read_source_facts(str(source)), settings, Budget(0.25, 0.5), 1.0)
     assert set(asked) == {WINDOW_FRAMES}
 
 

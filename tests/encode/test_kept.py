@@ -14,7 +14,7 @@ import pytest
 from tests.encode.test_title import ffmpeg_says, program_of, settings_of, times_of
 from tests.encode.titles import SHOT, write_manifest, write_source
 from vsal.encode.codecs import ENCODERS
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import encode_title
 
 
@@ -147,7 +147,7 @@ def test_hdr_metadata_is_kept(
     settings = settings_of(codec, pix_fmt=to, container=ending, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
     made = tmp_path / "dest" / record["output"]
-    before, after = read_stream_facts(str(hdr)), read_stream_facts(str(made))
+    before, after = read_source_facts(str(hdr)), read_source_facts(str(made))
     assert after.light == before.light == (1100, 180)
     assert before.mastering is not None
     assert after.mastering is not None
@@ -176,7 +176,7 @@ def stream_says_hdr(path: Path, bare: str) -> bool:
                 if packet.size:
                     packet.stream = copy
                     output.mux(packet)
-    after = read_stream_facts(str(stream))
+    after = read_source_facts(str(stream))
     return after.mastering is not None and after.light is not None
 
 

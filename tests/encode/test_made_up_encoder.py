@@ -13,7 +13,7 @@ from vsal.encode.maps.regions import QpUnit
 from vsal.encode.proof.verdict import Verdict
 from vsal.encode.proof.verify import verify_title
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.encode.title import check_settings, encode_title
 from vsal.errors import SettingIgnored, SettingsError
 from vsal.manifest import TitleManifest, maps_uri
@@ -47,7 +47,7 @@ class Deaf(Wavelet):
             FrameRun(run.frames, run.facts, None, run.settings, run.first_frame, on_frame=run.on_frame), path
         )
 
-    def pixel_format(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         return "yuv420p"
 
 

@@ -13,7 +13,7 @@ from tests.encode.test_title import program_of, settings_of
 from vsal.encode.codecs.svtav1 import find_svtav1
 from vsal.encode.codecs.trial import refuse_ignored, refuse_interlaced
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.encode.title import check_settings
 from vsal.errors import SettingIgnored, SettingsError, TitleFailed
 
@@ -164,7 +164,7 @@ def test_a_missing_program_is_named_with_the_way_to_get_it() -> None:
 
 
 def test_interlaced_sources_are_refused_unless_asked_for(source: Path) -> None:
-    picture = read_stream_facts(str(source))
+    picture = read_source_facts(str(source))
     fields = replace(picture, info=replace(picture.info, interlaced=True, fps=Fraction(25)))
     with pytest.raises(TitleFailed, match="interlaced"):
         refuse_interlaced(EncodeSettings("x264"), fields)

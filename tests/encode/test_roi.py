@@ -16,7 +16,7 @@ from vsal.encode.codecs.vp9 import Vp9Unit
 from vsal.encode.maps.regions import FrameShape, QpUnit, RoiMarker, regions_of
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.errors import TitleFailed
 from vsal.manifest import TitleManifest, maps_uri
 from vsal.quality.decoded import decoded_from
@@ -27,7 +27,7 @@ PURE = {"aq-strength": "0.001", "mbtree": "0"}
 
 
 def encoded_qps(source: Path, prepared: Path, path: Path, settings: EncodeSettings, start: int = 0) -> list[np.ndarray]:
-    picture = read_stream_facts(str(source))
+    picture = read_source_facts(str(source))
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         wanted = FrameRange(start, title.frames, title.map_at(start).pts_start)
         found = frames(picture, wanted)
@@ -55,7 +55,7 @@ def test_x264_codes_every_frame_with_its_own_map(
 
 
 def test_a_map_that_draws_the_same_picture_keeps_its_chain(source: Path, prepared: Path) -> None:
-    picture = read_stream_facts(str(source))
+    picture = read_source_facts(str(source))
     shape = FrameShape(picture.info.width, picture.info.height, "yuv420p", picture.info.time_base)
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         first = next(title.iter_maps())
@@ -70,7 +70,7 @@ def test_a_map_that_draws_the_same_picture_keeps_its_chain(source: Path, prepare
 
 
 def test_a_manifest_that_ends_before_the_source_stops_the_encode(source: Path, prepared: Path, tmp_path: Path) -> None:
-    picture = read_stream_facts(str(source))
+    picture = read_source_facts(str(source))
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         maps = list(title.iter_maps(0, 16))
     with pytest.raises(TitleFailed, match="no map holds frame 16"):
@@ -78,7 +78,7 @@ def test_a_manifest_that_ends_before_the_source_stops_the_encode(source: Path, p
 
 
 def test_maps_of_another_geometry_stop_the_encode(source: Path, prepared: Path, tmp_path: Path) -> None:
-    picture = read_stream_facts(str(source))
+    picture = read_source_facts(str(source))
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
         maps = [replace(row, qp_offset=row.qp_offset[:, 1:]) for row in title.iter_maps()]
     with pytest.raises(TitleFailed, match="19x12 blocks"):
@@ -95,7 +95,7 @@ def finer_side(source: Path, folder: Path, settings: EncodeSettings, frames_each
     """For each of 24 frames how much finer than its twin the left half is than the right; maps swap sides in turn."""
     left = steps(blob(12, 20, 6, 4, 4.0))
     grids = [left, left[:, ::-1].copy(), left][: 24 // frames_each]
-    picture, found = read_stream_facts(str(source)), FrameRange(0, 24)
+    picture, found = read_source_facts(str(source)), FrameRange(0, 24)
     rows = rows_of(grids, 320, 192, frames_each, picture.info.time_base)
     changes = []
     for maps in (rows, None):

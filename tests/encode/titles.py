@@ -14,7 +14,7 @@ import numpy as np
 from tests.encode.maps import blob, rows_of, steps
 from vsal import storage
 from vsal.encode.source import frames
-from vsal.encode.stream_facts import read_stream_facts
+from vsal.encode.source_facts import read_source_facts
 from vsal.manifest import ManifestWriter, MapRow, file_metadata, maps_uri
 from vsal.settings import PrepareSettings
 
@@ -74,7 +74,7 @@ def write_manifest(
 
     `change` may make another row of each, or leave it out with None.
     """
-    picture = read_stream_facts(str(source))
+    picture = read_source_facts(str(source))
     info = picture.info
     times = [frame.pts for frame in frames(picture)]
     rows, cols = -(-info.height // 16), -(-info.width // 16)

@@ -54,7 +54,7 @@ def write_video(path: Path, frames: list[np.ndarray], codec: str, pix_fmt: str, 
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options={"crf": "0"} if codec == "libx264" else {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], pix_fmt
         for frame in frames:
             layout = "rgb24" if frame.ndim == 3 else "gray16le" if frame.dtype == np.uint16 else "gray"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format=layout)))
@@ -149,6 +149,27 @@ def ledov(root: Path, maps: bool = False) -> Path:
         if maps:
             for i in range(FRAMES):
                 write(root / name / "maps" / f"{i + 1:04}.png", density(i))
+    return root
+
+
+def gaze_clips(root: Path, names: tuple[str, ...] = ("Vidyo1", "Vidyo3", "Keiba"), frames: int = 36) -> Path:
+    """Clips of 1.5 s, each with its subject in a place of its own, and four observers who follow it, a bit beside."""
+    rows = []
+    for number, name in enumerate(names):
+        path = [(60 + 25 * number + 2 * i, 40 + 30 * number) for i in range(frames)]
+        pictures = []
+        for x, y in path:
+            image = np.full((144, 192, 3), 90, np.uint8)
+            cv2.rectangle(image, (x - 14, y - 14), (x + 14, y + 14), (230, 30, 30), -1)
+            pictures.append(image)
+        write_video(root / f"{name}.mp4", pictures, "libx264", "yuv420p")
+        for observer in (1, 2, 3, 4):
+            for i in range(0, frames, 6):
+                x, y = path[i]
+                at = {"x": (x + 3 * (observer % 3 - 1)) / 192, "y": (y + 2 * (observer % 2)) / 144}
+                times = {"start_ms": round(i * 1000 / 24), "duration_ms": 240}
+                rows.append({"clip": name, "observer": observer, **times, **at})
+    pq.write_table(pa.Table.from_pylist(rows), root / "fixations.parquet")
     return root
 
 

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from tests.evaluate import sets
 from vsal.errors import SettingsError
-from vsal.evaluate.datasets import KINDS, TRAINING, open_dataset, open_training_part
-from vsal.evaluate.items import Dataset, DatasetBroken, Item
+from vsal.evaluate.saliency.items import Dataset, DatasetBroken, Item, video_pictures
+from vsal.evaluate.saliency.sets import KINDS, TRAINING, open_dataset, open_training_part
+from vsal.evaluate.saliency.sets.parquet import gaze_held_out
+from vsal.video.probe import probe
+from vsal.video.scan import ScanSettings, scan_segment
+from vsal.video.segments import WHOLE
 
 
 def check_subject(item: Item, frames: int) -> None:
@@ -17,7 +24,7 @@ def check_subject(item: Item, frames: int) -> None:
     seen = 0
     for frame in item.frames():
         x, y = sets.subject(frame.index if item.fps else int(item.name[-1]))
-        picture, truth = frame.picture(), frame.truth()
+        picture, truth = frame.picture().rgb(), frame.truth()
         assert picture.shape == (sets.HEIGHT, sets.WIDTH, 3)
         assert picture[y, x, 0] > 190
         assert picture[y, x, 1] < 70
@@ -60,9 +67,12 @@ def test_of_shards_only_what_no_model_was_trained_on(tmp_path: Path) -> None:
     assert len(open_dataset(f"parquet:{tmp_path}/train-*.parquet").items) == 5
 
 
-def test_shards_with_fixations(tmp_path: Path) -> None:
-    sets.parquet_gaze(tmp_path / "osie.parquet")
-    opened("parquet", tmp_path / "osie.parquet", ["p0", "p1", "p2"], None, "gaze")
+def test_of_pictures_with_fixations_only_what_no_model_was_trained_on(tmp_path: Path) -> None:
+    sets.parquet_gaze(tmp_path / "osie.parquet", 9)
+    kept = [name for name in (f"p{i}" for i in range(9)) if gaze_held_out(name)]
+    assert 0 < len(kept) < 9
+    dataset = opened("parquet", tmp_path / "osie.parquet", kept, None, "gaze")
+    assert dataset.part == f"{len(kept)} of 9 pictures, the quarter by name that no model is trained on"
 
 
 def test_clips_with_masks(tmp_path: Path) -> None:
@@ -74,9 +84,10 @@ def test_dhf1k_as_frames_and_as_videos(tmp_path: Path, videos: bool) -> None:
     opened("dhf1k", sets.dhf1k(tmp_path, videos), ["0601", "0602"], 30, "gaze")
 
 
-def test_dhf1k_without_its_validation_part_is_taken_whole(tmp_path: Path) -> None:
+def test_dhf1k_without_its_validation_part_says_that_it_is_for_training(tmp_path: Path) -> None:
     sets.gaze_folder(tmp_path / "0007", "")
-    opened("dhf1k", tmp_path, ["0007"], 30, "gaze")
+    dataset = opened("dhf1k", tmp_path, ["0007"], 30, "gaze")
+    assert dataset.part == "videos of 1 to 600, which it gives out to train on"
 
 
 def test_hollywood2_tests_on_its_testing_part(tmp_path: Path) -> None:
@@ -133,29 +144,65 @@ def test_a_set_that_does_not_say_what_is_for_training_is_not_trained_on(tmp_path
         open_training_part(f"dhf1k:{tmp_path}/validation")
 
 
+def test_what_is_given_out_to_learn_from_does_not_judge(tmp_path: Path) -> None:
+    root = sets.hollywood2(tmp_path / "films")
+    shutil.rmtree(root / "testing")
+    for path in (root, root / "training"):
+        with pytest.raises(DatasetBroken, match="no folder `testing`"):
+            open_dataset(f"hollywood2:{path}")
+    root = sets.avimos(tmp_path / "avimos")
+    shutil.rmtree(root / "FixationsTest")
+    with pytest.raises(DatasetBroken, match="the truth of no test video"):
+        open_dataset(f"avimos:{root}")
+
+
+def test_clips_are_read_as_prepare_reads_them(tmp_path: Path) -> None:
+    """Unmarked colours of a large picture are BT.709's, and what is scaled is scaled by the same code."""
+    i420 = np.full((720 * 3 // 2, 1280), 128, np.uint8)
+    i420[:720, :640] = 60
+    i420[720:].reshape(2, 360, 640)[1, :, :320] = 220  # red
+    path = tmp_path / "unmarked.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(i420, format="yuv420p")))
+        container.mux(stream.encode(None))
+    info = probe(str(path))
+    (chunk,) = scan_segment(info, WHOLE, ScanSettings(sample_rate=24, motion_maps=True), lambda aspect: (256, 144))
+    pictures = [picture() for picture in video_pictures(path)]
+    np.testing.assert_array_equal(np.stack([p.rgb((256, 144)) for p in pictures]), chunk.frames)
+    changes = [now.change(before, (256, 144)) for before, now in pairwise(pictures)]
+    assert chunk.motion_maps is not None
+    np.testing.assert_array_equal(np.stack(changes), chunk.motion_maps[1:])
+    red = pictures[0].rgb((256, 144))[72, 40].astype(int)
+    in_709 = 1.164 * (60 - 16) + 1.793 * (220 - 128)  # BT.601 would have 198
+    assert red[0] == pytest.approx(in_709, abs=4)
+
+
 def test_synthetic_titles_know_their_shots_and_masks() -> None:
     dataset = open_dataset("synthetic:2")
     frames = list(zip(range(80), dataset.items[1].frames(), strict=False))
     assert {frame.shot for _, frame in frames} == {0, 1}
-    picture, truth = frames[10][1].picture(), frames[10][1].truth()
+    picture, truth = frames[10][1].picture().rgb(), frames[10][1].truth()
     assert truth is not None
     assert truth.mask is not None
     assert truth.mask.shape == picture.shape[:2] == (480, 854)
     assert 0.01 < truth.mask.mean() / 255 < 0.3
-    assert not np.array_equal(picture, frames[40][1].picture())  # each keeps its own picture
+    assert not np.array_equal(picture, frames[40][1].picture().rgb())  # each keeps its own picture
 
 
 def test_the_shared_sets_open(shared_data: Path) -> None:
     for name, count, truth in (
         ("parquet:duts_tr", 557, "mask"),
-        ("parquet:osie", 466, "gaze"),
+        ("parquet:osie", 123, "gaze"),
         ("davis:davis", 10, "mask"),
     ):
         kind, _, folder = name.partition(":")
         dataset = open_dataset(f"{kind}:{shared_data / folder}")
         assert (len(dataset.items), dataset.truth) == (count, truth)
         frame = next(dataset.items[0].frames())
-        assert frame.picture().ndim == 3
+        assert frame.picture().rgb().ndim == 3
         assert frame.truth() is not None
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from tests.evaluate import sets
+from tests.evaluate.models import sees_red
 from tests.saliency import foreign_graphs as theirs
 from tests.saliency.conftest import build_model, build_step
 from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Sample, Stretch
-from vsal.cli.app import build as command
-from vsal.evaluate.datasets import open_dataset
-from vsal.evaluate.items import Dataset, Item
-from vsal.evaluate.moments import on_clock, read_moments
-from vsal.evaluate.saliency import Evaluation, aggregated, evaluate
+from vsal.evaluate.saliency.items import Dataset, Item, Truth, picture_of, still
+from vsal.evaluate.saliency.moments import on_clock, read_moments, still_size
+from vsal.evaluate.saliency.sets import open_dataset
+from vsal.evaluate.saliency.table import Evaluation, aggregated, evaluate
 from vsal.roi.grid import block_means
 from vsal.roi.qp import QpMapping
 from vsal.saliency import Masks, SaliencySession
@@ -27,19 +27,10 @@ from vsal.saliency.foreign import Interface, wrap
 from vsal.settings import PrepareSettings
 from vsal.temporal import make_aggregator
 from vsal.video.clock import SampleClock
+from vsal.video.orientation import UPRIGHT
 
 SETTINGS = PrepareSettings(sample_rate=24, map_interval=1 / 24)
 Row = dict[tuple[str, str | None], dict[str, float | None]]
-
-
-def sees_red(sharpness: float = 20.0) -> SaliencySession:
-    """A model that knows what the subject of the tiny sets looks like."""
-    g = theirs.Graph()
-    x = g.takes("x", ("n", 3, "h", "w"))
-    redness = g.add("Conv", x, g.weight(np.array([[1.0], [-1.0], [0.0]]).reshape(1, 3, 1, 1)))
-    g.add("Sigmoid", g.add("Mul", g.add("Sub", redness, g.weight(0.4)), g.weight(sharpness)), out="y")
-    g.gives("y", ("n", 1, "h", "w"))
-    return SaliencySession(wrap(g.bytes(), Interface("image", normalise="none", size=(64, 48), multiple=16)))
 
 
 def table(result: Evaluation) -> Row:
@@ -50,10 +41,10 @@ def test_a_model_that_finds_the_subject_wins_against_every_baseline(tmp_path: Pa
     dataset = open_dataset(f"davis:{sets.davis(tmp_path)}")
     result = evaluate(dataset, [("red", sees_red())], ["mean", "ema"], SETTINGS, judge_rate_hz=24)
     rows = table(result)
-    assert list(rows) == [("red", "mean"), ("red", "ema"), ("centre prior", None), ("shuffled", None)]
+    assert list(rows) == [("red", "mean"), ("red", "ema"), ("fixed prior", None), ("shuffled", None)]
     assert (result.items, result.frames, result.columns) == (2, 12, ["iou", "cc", "flicker"])
     assert rows["red", "mean"]["iou"] == pytest.approx(1.0)
-    for name in (("centre prior", None), ("shuffled", None)):
+    for name in (("fixed prior", None), ("shuffled", None)):
         assert rows[name]["iou"] < 0.8 * rows["red", "mean"]["iou"]
         assert rows[name]["flicker"] == 0
     assert set(result.by_item) == {"bear", "dog"}
@@ -68,16 +59,33 @@ def test_gaze_is_judged_by_gaze_metrics(tmp_path: Path) -> None:
     assert set(figures) == {"cc", "nss", "auc_judd", "sim", "kl", "flicker"}
     assert figures["nss"] > 1.5
     assert figures["auc_judd"] > 0.9
-    assert figures["cc"] > rows["centre prior", None]["cc"]
+    assert figures["cc"] > rows["fixed prior", None]["cc"]
 
 
 def test_a_photograph_is_one_sample_so_no_aggregator_is_named(tmp_path: Path) -> None:
     dataset = open_dataset(f"masks:{sets.photographs(tmp_path, 'images', 'masks')}")
     result = evaluate(dataset, [("red", sees_red())], ["mean", "ema", "max"], PrepareSettings())
     rows = table(result)
-    assert list(rows) == [("red", None), ("centre prior", None), ("shuffled", None)]
+    assert list(rows) == [("red", None), ("fixed prior", None), ("shuffled", None)]
     assert result.columns == ["iou", "cc"]
     assert rows["red", None]["iou"] > 0.8  # blocks of 96x72, masks of 64x48
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1.0, 2 / 3])
+def test_a_picture_is_judged_on_its_own_aspect(aspect: float) -> None:
+    """A look into a corner of a round cloud of looks counts as far across as down."""
+    rgb = np.zeros((240, round(240 * aspect), 3), np.uint8)
+    looks = Truth(fixations=np.array([[0.5, 0.5]], np.float32))
+    item = still("p", lambda: picture_of(rgb), lambda: looks)
+    moments = read_moments(item, "gaze", [sees_red().input], PrepareSettings(), 12.0)
+    assert moments.density is not None
+    rows, columns = moments.density.shape[1:]
+    assert columns / rows == pytest.approx(aspect, rel=0.01)
+    high = moments.density[0] > moments.density.max() / 2
+    assert high.any(axis=0).sum() == pytest.approx(high.any(axis=1).sum(), abs=1)
+    blocks = still_size(aspect)
+    assert blocks[0] / blocks[1] == pytest.approx(aspect, rel=0.02)
+    assert blocks[0] * blocks[1] / 256 == pytest.approx(96 * 72, rel=0.02)
 
 
 def test_one_item_has_no_other_to_be_shuffled_with(tmp_path: Path) -> None:
@@ -169,7 +177,7 @@ def test_maps_are_those_that_prepare_writes(interval: Any) -> None:
             aggregator=make_aggregator(aggregator, settings.alpha),
             mapping=QpMapping("rd", 0.2, 6, 6),
             time_base=Fraction(1, 24),
-            rotation_deg=0,
+            orientation=UPRIGHT,
         )
         builder = MapBuilder(policy)
         builder.push(stretch)
@@ -181,19 +189,6 @@ def test_maps_are_those_that_prepare_writes(interval: Any) -> None:
                 np.testing.assert_allclose(row.saliency, levels, atol=1)
                 checked += 1
         assert checked == len(ours)
-
-
-@pytest.fixture
-def vsal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            command()(args=[str(a) for a in arguments], prog_name="vsal")
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
 
 
 def test_the_verb_prints_the_table_of_models_and_aggregators(
@@ -211,7 +206,7 @@ def test_the_verb_prints_the_table_of_models_and_aggregators(
         ("grey", "ema"),
         ("image_saliency_student_v1", "mean"),
         ("image_saliency_student_v1", "ema"),
-        ("centre prior", None),
+        ("fixed prior", None),
         ("shuffled", None),
     ]
     assert document["settings"]["sample_rate"] == 3
@@ -219,7 +214,7 @@ def test_the_verb_prints_the_table_of_models_and_aggregators(
     code, out, err = vsal("evaluate", "saliency", *asked, "--aggregator", "learned")
     assert code == 0
     assert "there is none of: grey, image_saliency_student_v1" in err
-    for shown in ("block IoU", "flicker", "centre prior", "2 items"):
+    for shown in ("block IoU", "flicker", "fixed prior", "2 items"):
         assert shown in out
 
 

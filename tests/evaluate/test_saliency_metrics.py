@@ -7,10 +7,21 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsal.evaluate.saliency_metrics import auc_judd, block_iou, cc, flicker, kl, nss, sim
+from vsal.evaluate.saliency.metrics import (
+    LAPSE,
+    auc_judd,
+    block_iou,
+    cc,
+    flicker,
+    information_gain,
+    kl,
+    nss,
+    shuffled_auc,
+    sim,
+)
 
 # With one fixation double and one on a low value.
 POINTS = [(20, 9), (19, 10), (22, 8), (6, 17), (20, 9), (11, 3)]
@@ -28,12 +39,13 @@ def example() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_figures_are_those_of_pysaliency() -> None:
-    # Computed once with pysaliency 0.2.22 (metrics.CC, NSS, SIM, MIT_KLDiv; roc.general_roc with judd=1 on the distinct
-    # pixels). It needs torch to be imported, so it is no dependency of the tests.
+    # Computed once with pysaliency 0.2.22 (metrics.CC, NSS, MIT_KLDiv; roc.general_roc with judd=1 on the distinct
+    # pixels; SIM of the maps less their minima, which is what similarity.m takes). It needs torch to be imported, so it
+    # is no dependency of the tests.
     p, q, counts = example()
     assert cc(p, q) == pytest.approx(0.03720214524775741, abs=1e-12)
     assert nss(p, counts) == pytest.approx(0.5715071770835767, abs=1e-12)
-    assert sim(p, q) == pytest.approx(0.41856986513247374, abs=1e-12)
+    assert sim(p, q) == pytest.approx(0.4182134105008117, abs=1e-12)
     assert kl(p, q) == pytest.approx(0.993609409380588, abs=1e-9)
     assert auc_judd(p, counts) == pytest.approx(0.7036697247706422, abs=1e-9)
 
@@ -50,7 +62,10 @@ def test_figures_are_those_of_a_plain_computation() -> None:
     assert nss(p, counts) == pytest.approx(sum((v - mean) / deviation for v in fixated) / len(POINTS))
     assert cc(p, q) == pytest.approx(np.corrcoef(p.ravel(), q.ravel())[0, 1])
     a, b = p / p.sum(), q / q.sum()
-    assert sim(p, q) == pytest.approx(sum(min(x, y) for x, y in zip(a.ravel(), b.ravel(), strict=True)))
+    # similarity.m: each map to 0..1, then to the sum 1.
+    c, d = ((m - m.min()) / (m.max() - m.min()) for m in (p, q))
+    c, d = c / c.sum(), d / d.sum()
+    assert sim(p, q) == pytest.approx(sum(min(x, y) for x, y in zip(c.ravel(), d.ravel(), strict=True)))
     assert kl(p, q) == pytest.approx(sum(y * math.log(y / x) for x, y in zip(a.ravel(), b.ravel(), strict=True)))
     # ROC through Judd's thresholds, which are the values at fixations.
     curve = [(0.0, 0.0)]
@@ -93,6 +108,39 @@ def test_nothing_to_compare_with_is_nan_not_a_figure() -> None:
     assert np.isnan(kl(p, nothing))
 
 
+def test_similarity_does_not_count_what_a_map_has_everywhere() -> None:
+    p, q, _ = example()
+    assert sim(p + 100, q) == pytest.approx(float(sim(p, q)))
+
+
+def test_looks_at_other_pictures_take_the_middle_out() -> None:
+    middle, subject = np.zeros((9, 9)), np.zeros((9, 9))
+    middle[3:6, 3:6], subject[4, 4], subject[1, 7] = 1, 0.5, 1
+    here, elsewhere = np.zeros((9, 9), int), np.zeros((9, 9), int)
+    here[4, 4], here[1, 7] = 1, 3
+    elsewhere[4, 4], elsewhere[4, 5], elsewhere[8, 0] = 2, 1, 1
+    # Pairs by hand. Middle: looks at its middle tie with 3 of 4 and beat 1; the other 3 tie with 1 of 4.
+    assert shuffled_auc(middle, here, elsewhere) == pytest.approx((1 * (1 + 3 / 2) + 3 * (0 + 1 / 2)) / 16)
+    # Subject: at its middle ties with 2 and beats 2; the other 3 beat all.
+    assert shuffled_auc(subject, here, elsewhere) == pytest.approx((1 * (2 + 2 / 2) + 3 * 4) / 16)
+    assert shuffled_auc(np.full((9, 9), 0.3), here, elsewhere) == 0.5
+    assert np.isnan(shuffled_auc(subject, here, elsewhere * 0))
+
+
+def test_information_gain_is_bits_over_the_prior() -> None:
+    prior = np.array([[1.0, 1.0], [1.0, 1.0]])
+    looks = np.array([[3, 1], [0, 0]])
+    p = np.array([[0.5, 0.25], [0.25, 0.0]])
+    wanted = (3 * math.log2(0.5 / 0.25) + math.log2(0.25 / 0.25)) / 4
+    assert information_gain(8 * p, prior, looks, lapse=0.0) == pytest.approx(wanted)
+    assert information_gain(prior * 3, prior, looks) == pytest.approx(0.0)
+    # A map that excludes where people look is charged for it, not infinitely.
+    wrong = np.array([[0.0, 0.0], [1.0, 1.0]])
+    assert information_gain(wrong, prior, looks) == pytest.approx(math.log2(LAPSE))
+    assert information_gain(np.zeros((2, 2)), prior, looks) == pytest.approx(0.0)
+    assert np.isnan(information_gain(p, prior, looks * 0))
+
+
 def test_ties_are_one_threshold_and_no_dice_are_rolled() -> None:
     steps = np.repeat([0.0, 1.0], 8).reshape(4, 4)
     fixations = np.zeros((4, 4), int)
@@ -112,6 +160,7 @@ def test_every_leading_axis_is_a_batch() -> None:
             assert together[i, j] == pytest.approx(float(metric(p[i, j], other[i, j]))), metric.__name__
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-5, 5, allow_subnormal=False))
 def test_scale_and_offset_of_a_map_change_neither_rank_nor_correlation(seed: int, gain: float, offset: float) -> None:
     rng = np.random.default_rng(seed)

@@ -9,8 +9,8 @@ import pytest
 from model import gaze_clips
 from tests.evaluate import sets
 from tests.saliency import foreign_graphs
-from vsal.evaluate.datasets import open_training_part
-from vsal.evaluate.items import Frame, Item, Truth
+from vsal.evaluate.saliency.items import Frame, Item, Truth, picture_of
+from vsal.evaluate.saliency.sets import open_training_part
 from vsal.saliency import SaliencySession
 from vsal.saliency.foreign import Interface, wrap
 
@@ -49,7 +49,8 @@ def bright_item() -> Item:
     def frames() -> Iterator[Frame]:
         for i in range(sets.FRAMES):
             shown = np.repeat(sets.mask(i)[..., None], 3, 2)
-            yield Frame(i, 0, lambda shown=shown: shown, lambda i=i: Truth(density=sets.density(i).astype(np.float32)))
+            picture, truth = picture_of(shown), Truth(density=sets.density(i).astype(np.float32))
+            yield Frame(i, 0, lambda picture=picture: picture, lambda truth=truth: truth)
 
     return Item("walk", 30.0, frames)
 
@@ -77,7 +78,7 @@ def test_a_recurrent_teacher_sees_the_video_in_order(dhf1k: Path) -> None:
     made = gaze_clips.read_clip(item, teacher, rate_hz=30)
     assert made is not None
     size = teacher.input.size_for(sets.WIDTH / sets.HEIGHT)
-    seen = np.stack([gaze_clips._shrunk(frame.picture(), size) for frame in item.frames()])
+    seen = np.stack([frame.picture().rgb(size) for frame in item.frames()])
     wanted = teacher.run_sequence(seen).saliency
     alone = np.concatenate([teacher.run_sequence(seen[t : t + 1]).saliency for t in range(len(seen))])
     for t in range(len(seen)):

@@ -211,6 +211,7 @@ def test_int8_stays_close_to_float_and_keeps_the_contract(shards: Path, tmp_path
 
 
 def test_the_worst_pictures_come_first(shards: Path, tmp_path: Path) -> None:
+    from model.evaluate import shrink
     from model.failures import SIZE, worst_stills
 
     held_out = data.load(shards, "val", tmp_path)
@@ -218,11 +219,9 @@ def test_the_worst_pictures_come_first(shards: Path, tmp_path: Path) -> None:
     def bright(frames: augment.U8) -> teach.F32:
         """Right for all discs but the third picture's, which is drawn empty."""
         found = (frames.mean(3) > 120).astype(np.float32)
-        same = np.array_equal(frames[0], cv2.resize(held_out.image(2), SIZE, interpolation=cv2.INTER_AREA))
+        same = np.array_equal(frames[0], shrink(held_out.image(2), SIZE))
         return found * 0 if same else found
 
     sheet = worst_stills(held_out, bright, 2)
     assert sheet.shape == (2 * SIZE[1], 3 * SIZE[0], 3)
-    np.testing.assert_array_equal(
-        sheet[: SIZE[1], : SIZE[0]], cv2.resize(held_out.image(2), SIZE, interpolation=cv2.INTER_AREA)
-    )
+    np.testing.assert_array_equal(sheet[: SIZE[1], : SIZE[0]], shrink(held_out.image(2), SIZE))

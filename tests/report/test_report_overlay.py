@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vsal.report.overlay import COARSER, FINER, Coded, heat_overlay, qp_colours, qp_overlay, spread
+from vsal.video.orientation import Orientation
 
 
 def test_blocks_keep_their_place_where_the_last_ones_reach_beyond_the_picture() -> None:
@@ -12,12 +13,14 @@ def test_blocks_keep_their_place_where_the_last_ones_reach_beyond_the_picture() 
     assert np.array_equal(values, np.repeat(np.repeat(grid, 16, 0), 16, 1)[:20, :40])
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(("rotation", "turns"), [(0, 0), (90, -1), (180, -2), (270, -3)])
-def test_a_map_is_turned_with_its_picture(rotation: int, turns: int) -> None:
+def test_a_map_is_turned_and_mirrored_with_its_picture(rotation: int, turns: int, mirrored: bool) -> None:
     grid = np.arange(6).reshape(2, 3)
     size = (48, 32) if rotation % 180 == 0 else (32, 48)
-    values = spread(grid, Coded(48, 32, rotation), size, smooth=False)
-    assert np.array_equal(values, np.rot90(np.repeat(np.repeat(grid, 16, 0), 16, 1), turns))
+    values = spread(grid, Coded(48, 32, Orientation(rotation, mirrored)), size, smooth=False)
+    turned = np.rot90(np.repeat(np.repeat(grid, 16, 0), 16, 1), turns)
+    assert np.array_equal(values, turned[:, ::-1] if mirrored else turned)
 
 
 def test_smooth_heat_goes_through_the_blocks_values_at_their_centres() -> None:

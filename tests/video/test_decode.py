@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.media import SETTINGS, encode, moving_picture, scan, size_for
-from vsal.video.decode import SegmentReader, Timestamps
+from vsal.video.decode import SegmentReader
 from vsal.video.probe import VideoInfo, probe
 from vsal.video.scan import scan_segment
 from vsal.video.segments import WHOLE
 from vsal.video.synthetic import render_title, synthetic_title
+from vsal.video.times import Timestamps
 
 
 class Stamped:

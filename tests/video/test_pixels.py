@@ -15,7 +15,8 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 from tests.video.media import SETTINGS, encode, moving_picture, scan, size_for
 from vsal.video.colour import HLG, PQ, tone_map
 from vsal.video.decode import SegmentReader
-from vsal.video.pixels import InputMaker, Thumbnailer, tiny_picture, to_coded
+from vsal.video.orientation import Orientation
+from vsal.video.pixels import InputMaker, Thumbnailer, tiny_picture
 from vsal.video.planes import plane_layout
 from vsal.video.probe import probe
 from vsal.video.scan import SCORE_OF_NEW_SIZE, scan_segment
@@ -47,7 +48,7 @@ def test_colours_survive_every_pixel_format(name: str) -> None:
     picture = colour_bars()
     frame = in_format(picture, name)
     assert (plane_layout(name) is None) == (name in OTHERS)
-    small = InputMaker(frame, (96, 54), 0).rgb(frame)
+    small = InputMaker(frame, (96, 54)).rgb(frame)
     assert small.shape == (54, 96, 3)
     for bar in range(6):
         middle = small[10:44, bar * 16 + 7 : bar * 16 + 9].reshape(-1, 3).mean(axis=0)
@@ -70,7 +71,7 @@ def test_every_size_and_format_has_a_thumbnail(name: str, size: tuple[int, int])
     assert 0 <= motion <= 256
     assert thumbnails.add(frames[1]) == (0.0, 0.0)
     assert tiny_picture(frames[0]).shape == (27, 48, 3)
-    assert InputMaker(frames[0], (32, 16), 90).rgb(frames[0]).shape == (16, 32, 3)
+    assert InputMaker(frames[0], (32, 16), Orientation(90)).rgb(frames[0]).shape == (16, 32, 3)
 
 
 def test_the_score_is_pyscenedetects_content_value() -> None:
@@ -90,7 +91,7 @@ def test_motion_is_luma_change_on_a_full_scale(name: str) -> None:
     thumbnails = Thumbnailer(frames[0])
     thumbnails.add(frames[0])
     assert thumbnails.add(frames[1])[1] == pytest.approx(40, abs=1)
-    change = InputMaker(frames[0], (64, 48), 90).change(frames[1], frames[0])
+    change = InputMaker(frames[0], (64, 48), Orientation(90)).change(frames[1], frames[0])
     assert change.shape == (48, 64)
     assert change == pytest.approx(40, abs=1)
 
@@ -98,33 +99,9 @@ def test_motion_is_luma_change_on_a_full_scale(name: str) -> None:
 def test_large_planes_shrink_as_area_averaging_does(shared_data: Path) -> None:
     info = probe(str(shared_data / "videos" / "good" / "media__pixel7_videoOnly_cleaned.mp4"))
     _, frame = next(SegmentReader(info, WHOLE).frames())
-    ours = InputMaker(frame, (256, 144), 0).rgb(frame)
+    ours = InputMaker(frame, (256, 144)).rgb(frame)
     exact = cv2.resize(frame.to_ndarray(format="rgb24"), (256, 144), interpolation=cv2.INTER_AREA)
     assert cv2.PSNR(ours, exact) > 33
-
-
-@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_the_model_sees_the_picture_upright(degrees: int, tmp_path: Path) -> None:
-    upright = np.zeros((72, 128, 3), np.uint8)
-    upright[:20] = (250, 250, 250)  # the sky is above
-    coded = np.ascontiguousarray(np.rot90(upright, degrees // 90))  # turned clockwise by `degrees` it is upright
-    path = tmp_path / "turned.mp4"
-
-    def turn(stream: VideoStream) -> None:
-        stream.set_display_rotation(-degrees)
-
-    encode(path, [coded] * 3, prepare=turn)
-    info = probe(str(path))
-    assert info.rotation_deg == degrees
-    assert (info.width, info.height) == coded.shape[1::-1]
-    assert info.display_aspect == pytest.approx(128 / 72)
-    frame = scan(info, [WHOLE]).frames[0]
-    assert frame.shape[1] > frame.shape[0]
-    assert frame[:6].mean() > 200
-    assert frame[20:].mean() < 40
-    back = to_coded(frame[..., 0], info.rotation_deg)
-    assert back.shape == (frame.shape[:2] if degrees in (0, 180) else frame.shape[1::-1])
-    assert np.abs(cv2.resize(coded[..., 0], back.shape[::-1]).astype(int) - back).mean() < 12
 
 
 def test_anamorphic_pictures_are_widened(tmp_path: Path) -> None:

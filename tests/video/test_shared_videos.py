@@ -9,6 +9,7 @@ import pytest
 
 from tests.video.media import SETTINGS, Scanned, assert_same, scan
 from vsal.errors import Reason, TitleFailed
+from vsal.video.orientation import Orientation
 from vsal.video.probe import VideoInfo, probe
 from vsal.video.segments import WHOLE, cut_segments
 
@@ -57,7 +58,7 @@ def test_every_good_video_is_scanned(shared_data: Path) -> None:
             assert abs(len(scanned.pts) - expected) <= 1, name
         assert f"{info.width}x{info.height}" == row[3], name
         assert info.pix_fmt == row[4], name
-        assert info.rotation_deg == -int(row[9] or 0) % 360, name
+        assert info.orientation == Orientation(-int(row[9] or 0) % 360), name
         assert (scanned.ends[-1].interlaced or info.interlaced) == (row[7] == "interlaced"), name
 
 

@@ -15,6 +15,7 @@ from vsal.roi.grid import block_grid_shape, block_means
 from vsal.roi.qp import QpMapping, qp_offsets
 from vsal.temporal import AnyAggregator, Fold, Mask
 from vsal.video.clock import SampleClock
+from vsal.video.orientation import Orientation
 
 # Saliency is kept in every second of its 256 levels: a quarter less to store, and at most 0.07 QP off (the `rd` mapping
 # is steepest at saliency 0, where it falls by 17 QP for a whole 255 levels).
@@ -30,7 +31,7 @@ class MapPolicy:
         clock: the grid of the title's time on which samples and spans lie.
         samples_per_span: samples of the clock that share a map; None for one map a shot.
         samples_per_shot: with one map a shot, how many of its samples are taken, evenly spaced.
-        rotation_deg: clockwise turn that makes the coded picture upright: 0, 90, 180 or 270.
+        orientation: how the coded picture is turned and mirrored to be upright.
     """
 
     title_id: str
@@ -40,7 +41,7 @@ class MapPolicy:
     aggregator: AnyAggregator
     mapping: QpMapping
     time_base: Fraction
-    rotation_deg: int
+    orientation: Orientation
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class MapBuilder:
             levels = np.full(block_grid_shape(width, height), NOBODY_LOOKED, np.uint8)
         else:
             # The model saw the picture upright; encoders see it as it is coded.
-            coded = np.rot90(mask, self._policy.rotation_deg // 90)
+            coded = self._policy.orientation.coded(mask)
             levels = _levels(block_means(coded, width, height))
         return MapRow(
             title_id=self._policy.title_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk
 from vsal.video.shots import CutDecider
+from vsal.video.span import check_span
+from vsal.video.times import RECENT_STEPS, last_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class TitleTotals:
     shots: int
     maps: int
     decode_errors: int
+    detail: str = ""  # a warning
 
 
 class TitleAssembly:
@@ -55,10 +59,13 @@ class TitleAssembly:
                 aggregator=make_aggregator(settings.aggregator, settings.alpha),
                 mapping=QpMapping.of_settings(settings.model_dump()),
                 time_base=info.time_base,
-                rotation_deg=info.rotation_deg,
+                orientation=info.orientation,
             )
         )
-        self._last_pts = 0
+        self._info = info
+        self._first_pts: int | None = None
+        self._recent_pts: deque[int] = deque(maxlen=RECENT_STEPS + 1)
+        self._warning = ""
 
     @property
     def frames(self) -> int:
@@ -82,7 +89,9 @@ class TitleAssembly:
         rows: list[MapRow] = []
         for stretch in self._stitcher.take():
             if len(stretch.pts):
-                self._last_pts = int(stretch.pts[-1])
+                if self._first_pts is None:
+                    self._first_pts = int(stretch.pts[0])
+                self._recent_pts.extend(stretch.pts[-RECENT_STEPS - 1 :].tolist())
                 self._maps.push(stretch)
                 self._cuts.push(stretch.score, self._clock.seconds_of(stretch.pts), stretch.tiny)
                 rows += self._maps.rows(self._cuts.take_final(), self._cuts.final_before)
@@ -92,7 +101,7 @@ class TitleAssembly:
         """The last rows.
 
         Raises:
-            TitleFailed: no frame could be decoded, or a segment is missing.
+            TitleFailed: no frame could be decoded, a segment is missing, or the frames' times contradict the container.
         """
         if not self._stitcher.complete:
             raise TitleFailed(Reason.WORKER_DIED, "a segment of the title never arrived")
@@ -101,9 +110,13 @@ class TitleAssembly:
                 Reason.DECODE_ERROR,
                 f"no frame of the title could be decoded ({self._stitcher.decode_errors} damaged packets)",
             )
-        yield from self._maps.close(self._cuts.close(), self._last_pts + max(self._stitcher.last_duration_pts, 1))
+        told, usual = self._stitcher.last_duration_pts, self._info.frame_duration
+        pts_end = self._recent_pts[-1] + last_duration(list(self._recent_pts), told, usual)
+        span_s = float((pts_end - (self._first_pts or 0)) * self._info.time_base)
+        self._warning = check_span(self._info, self._stitcher.frames, span_s)
+        yield from self._maps.close(self._cuts.close(), pts_end)
 
     def totals(self) -> TitleTotals:
         """Counts, once closed."""
         stitcher, maps = self._stitcher, self._maps
-        return TitleTotals(stitcher.frames, maps.shots, maps.maps, stitcher.decode_errors)
+        return TitleTotals(stitcher.frames, maps.shots, maps.maps, stitcher.decode_errors, self._warning)

@@ -47,8 +47,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "titles_in_flight": (MACHINE, "Titles that are open at a time [default: by the size of the cluster]."),
     "windows_in_flight": (MACHINE, "Windows of frames that one scan task may have under inference."),
     "object_store_mb": (MACHINE, "Ray's object store on a local start, in MB."),
-    "attempts": (RUN, "Times that a title is tried before it counts as failed."),
-    "title_timeout_s": (RUN, "Seconds that one attempt at a title may take [default: by its length]."),
+    "attempts": (RUN, "Times that a step of a title is tried; what the infrastructure breaks is not counted."),
+    "stall_s": (RUN, "Seconds that a step which has begun may make no progress: no frame, no byte."),
+    "title_timeout_s": (RUN, "Seconds that a title may be worked on; waiting for a turn is no work. No default."),
     "max_failed": (RUN, "Failed titles up to which the run still exits with 0."),
     "force": (RUN, "Do titles again whose manifest is already committed with these settings."),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -103,6 +103,17 @@ def failure_lines(failed: Sequence[Mapping[str, Any]], more: str) -> list[str]:
     ]
     if len(failed) > SHOWN_FAILURES:
         told.append(f"... and {len(failed) - SHOWN_FAILURES} more: {escape(more)}")
+    return told
+
+
+def warning_lines(titles: Iterable[tuple[str, str]]) -> list[str]:
+    """The first of the warnings of titles that are done, from (title id, sentence or nothing)."""
+    from rich.markup import escape
+
+    warnings = [(title_id, warning) for title_id, warning in titles if warning]
+    told = [f"[yellow]warning[/]  {escape(title_id)}  {escape(said)}" for title_id, said in warnings[:SHOWN_FAILURES]]
+    if len(warnings) > SHOWN_FAILURES:
+        told.append(f"... and {len(warnings) - SHOWN_FAILURES} warnings more (all with --json)")
     return told
 
 

@@ -23,6 +23,7 @@ class ClusterSize:
     gpus: float
     cpus_of_largest_node: float
     object_store_bytes_per_cpu: float  # of the node that has the least
+    object_store_bytes: float = 0.0  # of all nodes
 
 
 @contextmanager
@@ -79,7 +80,16 @@ def cluster_size() -> ClusterSize:
         gpus=sum(node.get("GPU", 0.0) for node in nodes),
         cpus_of_largest_node=max(node["CPU"] for node in working),
         object_store_bytes_per_cpu=min(node.get("object_store_memory", 0.0) / node["CPU"] for node in working),
+        object_store_bytes=sum(node.get("object_store_memory", 0.0) for node in working),
     )
+
+
+def join_bytes(size: ClusterSize, run: RunSettings, window_bytes: int) -> float:
+    """Bytes of masks that may wait for a join, in all titles together: what the windows in flight leave of the object
+    store, and at least a tenth of it.
+    """
+    windows = size.cpus * (run.windows_in_flight + 1) * window_bytes
+    return max(0.8 * size.object_store_bytes - windows, 0.1 * size.object_store_bytes)
 
 
 def check_budget(size: ClusterSize, run: RunSettings, window_bytes: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vsal.encode.codecs import FrameRun, encode_frames
 from vsal.encode.settings import Budget, EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.manifest import MapRow, TitleManifest
 from vsal.roi.grid import MACROBLOCK
 from vsal.roi.qp import QpMapping
@@ -68,7 +68,7 @@ class _Window:
         return FrameRange(self.start, self.end, next(self.rows()).pts_start)
 
 
-def solve_gain(title: TitleManifest, facts: StreamFacts, settings: EncodeSettings) -> Solved:
+def solve_gain(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings) -> Solved:
     """The strength at which the top area gets its share, by trial encodes with the very encoder and settings.
 
     What an area costs is measured by what an encode saves when that area is left gray; no encoder says it itself. The
@@ -117,7 +117,7 @@ def _next_gain(tried: Sequence[tuple[float, float]], wanted: float) -> float:
 
 
 def measure_share(
-    title: TitleManifest, facts: StreamFacts, settings: EncodeSettings, budget: Budget, gain: float
+    title: TitleManifest, facts: SourceFacts, settings: EncodeSettings, budget: Budget, gain: float
 ) -> float:
     """Share of the bits that goes to the most salient `top_area` of the facts, measured on a few windows."""
     return _Trial(facts, settings, QpMapping.of_settings(title.settings), budget, list(_windows(title))).share(gain)[0]
@@ -125,7 +125,7 @@ def measure_share(
 
 def spent_on_areas(
     title: TitleManifest,
-    facts: StreamFacts,
+    facts: SourceFacts,
     settings: EncodeSettings,
     gain: float | None,
     encoded: FrameRange,
@@ -165,7 +165,7 @@ class _Trial:
 
     def __init__(
         self,
-        facts: StreamFacts,
+        facts: SourceFacts,
         settings: EncodeSettings,
         mapping: QpMapping,
         budget: Budget,

@@ -17,7 +17,7 @@ from vsal.encode.budget import spent_on_areas
 from vsal.encode.codecs import FrameRun, encode_frames
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow, TitleManifest
 from vsal.roi.qp import QpMapping
@@ -38,7 +38,7 @@ class ChunkSpec:
     """
 
     manifest_uri: str
-    facts: StreamFacts
+    facts: SourceFacts
     settings: EncodeSettings
     index: int
     frame_start: int
@@ -74,7 +74,7 @@ class ChunkDone:
 
 def cut_chunks(
     title: TitleManifest,
-    facts: StreamFacts,
+    facts: SourceFacts,
     settings: EncodeSettings,
     folder: str,
     gain: float | None = None,
@@ -122,17 +122,17 @@ def chunk_bounds(shot_starts: Sequence[int], frame_count: int, least: int) -> li
     return [*bounds, frame_count]
 
 
-def _chunk_frames(facts: StreamFacts, settings: EncodeSettings) -> int:
+def _chunk_frames(facts: SourceFacts, settings: EncodeSettings) -> int:
     return max(1, round(settings.chunk_s * float(facts.fps)))
 
 
-def _wants_chunks(title: TitleManifest, facts: StreamFacts, settings: EncodeSettings) -> bool:
+def _wants_chunks(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings) -> bool:
     if not facts.info.segmentable or settings.chunked is False:
         return False
     return bool(settings.chunked) or title.frames > 2 * _chunk_frames(facts, settings)
 
 
-def key_of(title: TitleManifest, facts: StreamFacts, settings: EncodeSettings, gain: float | None = None) -> str:
+def key_of(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings, gain: float | None = None) -> str:
     """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
     shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
     shapes = json.dumps([title.fingerprint, shaping, str(facts), gain], sort_keys=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import av.error
 from av.video.frame import PictureType, VideoFrame
 
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe
 from vsal.video.decode import SegmentReader
@@ -33,7 +33,7 @@ class FrameRange:
 WHOLE = FrameRange()
 
 
-def frames(facts: StreamFacts, wanted: FrameRange = WHOLE) -> Iterator[VideoFrame]:
+def frames(facts: SourceFacts, wanted: FrameRange = WHOLE) -> Iterator[VideoFrame]:
     """Decode a range exactly (with the loop filter), ready to be encoded, by the rules that made the manifest.
 
     Timestamps are whole and strictly rising; picture types are cleared, for an encoder takes the type of a decoded

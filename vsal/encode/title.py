@@ -19,7 +19,7 @@ from vsal.encode.codecs.trial import refuse_ignored, refuse_interlaced, trial_fa
 from vsal.encode.mux.assemble import assemble, choose_container
 from vsal.encode.mux.join import ChunksDoNotJoin
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts, read_stream_facts
+from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import TitleManifest, maps_uri
 from vsal.roi.grid import block_grid_shape
@@ -43,7 +43,7 @@ class EncodePlan:
     """
 
     title_id: str
-    facts: StreamFacts
+    facts: SourceFacts
     settings: EncodeSettings
     chunks: tuple[ChunkSpec, ...]
     dest: str
@@ -88,7 +88,7 @@ def plan_title(
         TitleFailed: source and manifest do not fit each other, or the encoder does not take the source.
     """
     with TitleManifest(maps_uri(out, title_id)) as title:
-        facts = read_stream_facts(title.source.uri)
+        facts = read_source_facts(title.source.uri)
         check_fit(title, facts)
         refuse_interlaced(settings, facts)
         encoder_of(settings.codec).pixel_format(settings, facts)
@@ -130,7 +130,7 @@ def _solved(title: TitleManifest, plan: EncodePlan) -> Solved:
     return solved
 
 
-def check_fit(title: TitleManifest, facts: StreamFacts) -> None:
+def check_fit(title: TitleManifest, facts: SourceFacts) -> None:
     """Whether the source is still the one that the manifest was made of, and its maps have the picture's geometry.
 
     Raises:

@@ -20,8 +20,13 @@ class Manifest:
 
     def title_ids(self) -> list[str]:
         """Ids of the titles that have a manifest file, sorted."""
-        names = [storage.name(info.uri) for info in storage.list_files(maps_folder(self.out), recursive=False)]
-        return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+        return sorted(self.title_bytes())
+
+    def title_bytes(self) -> dict[str, int]:
+        """Size of each manifest file in bytes by its title's id; one listing."""
+        found = storage.list_files(maps_folder(self.out), recursive=False)
+        sizes = {storage.name(info.uri): info.size for info in found}
+        return {name.removesuffix(SUFFIX): size for name, size in sizes.items() if name.endswith(SUFFIX)}
 
     def titles(self) -> list[TitleRecord]:
         """How each title ended, from titles.parquet; without that file from the manifest files' footers.

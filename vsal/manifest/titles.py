@@ -40,7 +40,7 @@ class TitleRecord:
         uri: of its video.
         status: `done`, `skipped` (its manifest was there already) or `failed`.
         reason: code of a failure, else None.
-        detail: one sentence on a failure, else empty.
+        detail: one sentence on a failure, or a warning of a title that is done; else empty.
         path: its manifest file, relative to OUT; empty where there is none.
         frames: in its manifest.
         shots: in its manifest.

@@ -63,7 +63,7 @@ def _decode(info: VideoInfo, segment: Segment, items: Sequence[Wanted]) -> dict[
                 anchored.setdefault(item.anchor, 0)
         hits = [item for item in open_items if anchored.get(item.anchor) == item.frame - item.anchor]
         for item in hits:
-            found[item.frame] = (pts, InputMaker(frame, item.size, info.rotation_deg).rgb(frame))
+            found[item.frame] = (pts, InputMaker(frame, item.size, info.orientation).rgb(frame))
             open_items.remove(item)
         if not open_items:
             break

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vsal.video.orientation import UPRIGHT, Orientation
+
 Rgb = NDArray[np.uint8]  # [h, w, 3]
 Grid = NDArray[Any]  # [rows, cols], one value a block
 
@@ -26,11 +28,11 @@ GAMMA = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """The picture that a map's blocks lie on, as the encoder sees it, and how it is turned for display."""
+    """The picture that a map's blocks lie on, as the encoder sees it, and how it is turned and mirrored for display."""
 
     width: int
     height: int
-    rotation_deg: int = 0  # clockwise, to be upright
+    orientation: Orientation = UPRIGHT
     block_size: int = 16
 
 
@@ -46,8 +48,7 @@ def spread(grid: Grid, coded: Coded, size: tuple[int, int], smooth: bool) -> NDA
     Returns:
         float32 [height, width].
     """
-    turned = coded.rotation_deg % 180 != 0
-    width, height = size[::-1] if turned else size
+    width, height = size[::-1] if coded.orientation.swaps_sides else size
     scale_x = coded.block_size * width / coded.width  # displayed pixels a block
     scale_y = coded.block_size * height / coded.height
     # Pixel (x, y) of the picture shows block ((x + 0.5) / scale - 0.5), exact for pictures that end inside a block.
@@ -56,7 +57,7 @@ def spread(grid: Grid, coded: Coded, size: tuple[int, int], smooth: bool) -> NDA
     values = cv2.warpAffine(
         np.ascontiguousarray(grid, np.float32), lookup, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.ascontiguousarray(np.rot90(values, -coded.rotation_deg // 90))
+    return coded.orientation.upright(np.asarray(values, np.float32))
 
 
 def heat_overlay(picture: Rgb, saliency: NDArray[np.uint8], coded: Coded | None = None) -> Rgb:

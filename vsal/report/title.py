@@ -111,7 +111,7 @@ def _views(info: VideoInfo, outlines: list[_Outline]) -> Iterator[ShotView]:
             strip = []
             for frame, row in outline.moments:
                 pts, picture = pictures[frame]
-                coded = Coded(row.width, row.height, info.rotation_deg, row.block_size)
+                coded = Coded(row.width, row.height, info.orientation, row.block_size)
                 strip.append(Moment(frame, _time(info, pts), picture, row.saliency, row.qp_offset, coded))
             yield ShotView(
                 outline.index,
@@ -138,7 +138,7 @@ def _same_video(title: TitleManifest) -> VideoInfo:
 
 
 def _size(info: VideoInfo, row: MapRow) -> tuple[int, int]:
-    return panel_size(display_aspect(row.width, row.height, info.sample_aspect_ratio, info.rotation_deg))
+    return panel_size(display_aspect(row.width, row.height, info.sample_aspect_ratio, info.orientation))
 
 
 def _time(info: VideoInfo, pts: int) -> Fraction:

@@ -7,17 +7,28 @@ or by several, with the same result as in one piece.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from vsal.saliency.session import SaliencySession
+from vsal.saliency.contract import ModelInput
 
 Frames = NDArray[np.uint8]
 MaskBatch = NDArray[np.float32]
 Memory = list[NDArray[np.float32]]
+
+
+class Session(Protocol):
+    """What is asked of the session that runs the graph."""
+
+    input: ModelInput
+
+    def check(self, frames: Frames, motion: Frames | None) -> None:
+        """Raises ValueError where shapes or types are not the model's."""
+
+    def infer(self, names: list[str], feed: dict[str, Any]) -> list[MaskBatch]:
+        """The outputs of those names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class Run:
     windows: NDArray[np.int64] | None
 
 
-def run_in_order(session: SaliencySession, run: Run, memory: Memory | None) -> tuple[MaskBatch, Memory | None]:
+def run_in_order(session: Session, run: Run, memory: Memory | None) -> tuple[MaskBatch, Memory | None]:
     """Masks of the run's samples, and the memory for the next run.
 
     Args:

@@ -20,6 +20,7 @@ from vsal.storage.files import (
     remove,
     stat,
 )
+from vsal.storage.passing import is_full, is_passing
 from vsal.storage.patterns import is_pattern, match_files
 from vsal.storage.places import is_local, join, local_path, name, parent, resolve
 from vsal.storage.ranges import RangeReader
@@ -32,7 +33,9 @@ __all__ = [
     "discard",
     "exists",
     "is_folder",
+    "is_full",
     "is_local",
+    "is_passing",
     "is_pattern",
     "join",
     "list_files",

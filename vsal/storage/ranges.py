@@ -6,6 +6,8 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from vsal.vitals import vitals
+
 FIRST_WINDOW = 64 * 1024  # a header or an index entry: what a jump usually wants
 LARGEST_WINDOW = 4 * 1024 * 1024  # at 100 MB/s and 30 ms latency three quarters of the time go into transfer
 WINDOWS = 4  # video, audio and index of a badly interleaved file each keep their place
@@ -123,6 +125,7 @@ class RangeReader(io.RawIOBase):
 
     def _range(self, at: int, length: int) -> bytes:
         data: bytes = self._file.read_at(length, at)
+        vitals.bytes += len(data)
         if len(data) != length:
             raise OSError(f"asked for bytes {at} to {at + length} of {self._size} and got {len(data)}")
         return data

@@ -20,6 +20,7 @@ from functools import lru_cache
 
 from vsal.storage.files import STAGING_PREFIX
 from vsal.storage.places import Place, filesystem, join, parse
+from vsal.vitals import vitals
 
 COPY_BYTES = 64 * 1024 * 1024
 ABANDONED_AFTER_S = 24 * 3600  # of a writer on another machine, of which nothing else can be known
@@ -133,6 +134,7 @@ def _upload(local_file: str, place: Place) -> None:
         with filesystem(place).open_output_stream(place.path) as stream:
             while part:
                 stream.write(part)
+                vitals.bytes += len(part)
                 part = file.read(COPY_BYTES)
     stored = filesystem(place).get_file_info(place.path).size
     if stored != size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import IO, NoReturn
@@ -28,6 +29,7 @@ MAX_PIXELS = 8192 * 8192  # 8K UHD (7680x4320) is half of it; a 4:2:0 frame of t
 MAX_SIDE = 16384
 HEAD_BYTES = 4096
 MOOV_SEARCH_BYTES = 16 << 20  # how much of a file that does not open is looked through for marks of encryption
+_DUMPING = threading.Lock()  # FFmpeg has one log level a process
 READ_BUFFER_BYTES = 1 << 18  # remote reads go through Python; storage itself reads ahead in MB
 
 _PLAYLISTS = {
@@ -88,6 +90,19 @@ def describe(error: BaseException) -> str:
 def error_lines() -> int:
     """How many error lines FFmpeg has logged in this process: the only trace that concealed damage leaves."""
     return int(av.logging.get_last_error()[0])
+
+
+def dump(container: InputContainer) -> str:
+    """What `ffmpeg -v verbose -i` prints of an open container: PyAV gives side data of streams no other way."""
+    with _DUMPING:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        av.logging.set_libav_level(av.logging.VERBOSE)  # without which it leaves out where chroma lies
+        try:
+            return str(container.dumps_format())  # type: ignore[attr-defined]  # PyAV's stubs leave it out
+        finally:
+            av.logging.set_libav_level(av.logging.INFO)
+            av.logging.set_level(level)
 
 
 def _quiet() -> None:

@@ -16,6 +16,8 @@ from vsal.errors import Reason, TitleFailed
 from vsal.video.container import MAX_PIXELS, describe, error_lines, open_container
 from vsal.video.probe import VideoInfo
 from vsal.video.segments import Segment, SegmentBroken, discard_others, seek_before
+from vsal.video.times import TimeDisorder, Timestamps
+from vsal.vitals import vitals
 
 READ_ERRORS = 16  # in a row: a demuxer that gets no further is at the file's end
 PACKETS_WITHOUT_PICTURE = 3000  # at the beginning: two minutes in which nothing decodes are not a video
@@ -33,7 +35,10 @@ class SegmentReader:
 
     def __init__(self, info: VideoInfo, segment: Segment, exact: bool = False) -> None:
         self._info, self._segment, self._exact = info, segment, exact
-        self._clock = Timestamps(info.frame_duration, strict=not segment.whole)
+        # Times by coding order are counted from the file's first packet: nothing is sought.
+        self._seeks = segment.start_pts is not None and not info.timed_by_coding
+        strict = not segment.whole and not info.timed_by_coding
+        self._clock = Timestamps(info.frame_duration, strict, info.timed_by_coding)
         self.decode_errors = 0
         self.keyframes = 0
 
@@ -57,20 +62,23 @@ class SegmentReader:
                 raise TitleFailed(Reason.NO_VIDEO, f"stream {stream.index} of {self._info.uri} is no longer a video")
             discard_others(container, stream)
             decoder = _configure(stream, self._exact)
-            if start is not None:
+            if start is not None and self._seeks:
                 self._seek(container, stream, start)
             begun = False
             for frame in self._decoded(container, stream, decoder):
-                if not begun and start is not None:
-                    if frame.pts is not None and frame.pts < start:
-                        continue
-                    if frame.pts != start:
-                        raise self._broken(f"its first frame is at pts {frame.pts}")
-                begun = True
+                early = start is not None and frame.pts is not None and frame.pts < start
+                if early and not begun and self._seeks:
+                    continue
                 try:
-                    yield self._clock.next(frame), frame
+                    pts = self._clock.next(frame)
                 except TimeDisorder as error:
                     raise self._broken(str(error)) from error
+                if start is not None and not begun and pts != start:
+                    if pts < start:
+                        continue
+                    raise self._broken(f"its first frame is at pts {pts}")
+                begun = True
+                yield pts, frame
             if not begun and start is not None:
                 raise self._broken("no frame of it decodes")
             if not begun:
@@ -103,6 +111,8 @@ class SegmentReader:
         for seen, packet in enumerate(self._packets(container, stream)):
             lines = error_lines()
             mine = self._counts(packet)
+            if packet.size:
+                self._clock.feed(packet)
             try:
                 frames = decoder.decode(packet)
             except (av.error.FFmpegError, ValueError):
@@ -112,6 +122,8 @@ class SegmentReader:
                 self.decode_errors += mine and error_lines() > lines
             self.keyframes += mine and packet.is_keyframe
             shown = shown or bool(frames)
+            vitals.frames += len(frames)
+            vitals.bytes += packet.size
             if not shown and seen > PACKETS_WITHOUT_PICTURE:
                 return
             yield from frames
@@ -139,44 +151,6 @@ class SegmentReader:
         if pts is None or not packet.size:
             return self._segment.whole or not packet.size
         return (start is None or pts >= start) and (end is None or pts < end)
-
-
-class TimeDisorder(Exception):
-    """A segment's frames do not come with increasing times, so it cannot be joined to others."""
-
-
-class Timestamps:
-    """Makes times strictly increasing where a file's are missing or out of order."""
-
-    def __init__(self, frame_duration: int, strict: bool) -> None:
-        self._duration, self._strict = frame_duration, strict
-        self._last: int | None = None
-        self._shift = 0
-
-    def next(self, frame: VideoFrame) -> int:
-        """The pts of the next frame.
-
-        Raises:
-            TimeDisorder: it has none, or an earlier one, and times are not to be made up.
-        """
-        raw = frame.pts
-        last = self._last
-        if self._strict and (raw is None or (last is not None and raw <= last)):
-            raise TimeDisorder(f"after pts {last} comes a frame at pts {raw}")
-        pts = raw if raw is not None else frame.dts
-        if pts is not None:
-            pts += self._shift
-        if pts is None:
-            pts = 0 if last is None else last + self._duration
-        elif last is not None and pts <= last:
-            # Far back is a clock that was reset (joined recordings): go on from here. A frame or two is disorder.
-            if last - pts > 2 * self._duration:
-                self._shift += last + self._duration - pts
-                pts = last + self._duration
-            else:
-                pts = last + 1
-        self._last = pts
-        return pts
 
 
 def _configure(stream: VideoStream, exact: bool) -> VideoCodecContext:

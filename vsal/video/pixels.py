@@ -12,6 +12,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from vsal.video.colour import BT2020_PRIMARIES, HLG, PQ, is_full_range, is_large, rgb_from_yuv, tone_map
+from vsal.video.orientation import UPRIGHT, Orientation
 from vsal.video.planes import Plane, PlaneLayout, planar, plane_view
 
 Image = npt.NDArray[np.uint8]
@@ -110,13 +111,13 @@ class InputMaker:
     Args:
         frame: the first of them.
         size: (width, height) of the upright input.
-        rotation_deg: how far the picture must be turned clockwise to be upright.
+        orientation: how the picture is turned and mirrored to be upright.
     """
 
-    def __init__(self, frame: VideoFrame, size: tuple[int, int], rotation_deg: int) -> None:
+    def __init__(self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation = UPRIGHT) -> None:
         self.size = size
-        self._turns = rotation_deg // 90 % 4
-        self._target = size[::-1] if self._turns % 2 else size  # in coded orientation
+        self._orientation = orientation
+        self._target = size[::-1] if orientation.swaps_sides else size  # in coded orientation
         self._hdr = frame.color_trc if frame.color_trc in (PQ, HLG) else None
         # HDR without marked primaries is BT.2020 in practice.
         self._wide = frame.color_primaries in (BT2020_PRIMARIES, 2)
@@ -144,7 +145,7 @@ class InputMaker:
                 picture = (picture >> layout.shift).astype(np.uint8)
             if layout.kind != "gbr":
                 picture = cv2.transform(picture, self._matrix)
-        return self._upright(np.asarray(picture, np.uint8))
+        return self._orientation.upright(np.asarray(picture, np.uint8))
 
     def change(self, frame: VideoFrame, before: VideoFrame) -> Image:
         """Absolute change of luma (green of GBR) between two frames at the same size: uint8 [h, w], 0..255."""
@@ -154,7 +155,7 @@ class InputMaker:
     def _luma(self, frame: VideoFrame) -> Image:
         frame, layout = planar(frame)
         small = self._scaled(plane_view(frame, layout, 0), exact=True)
-        return self._upright(np.asarray(small >> layout.shift if layout.shift else small, np.uint8))
+        return self._orientation.upright(np.asarray(small >> layout.shift if layout.shift else small, np.uint8))
 
     def _from_hdr(self, picture: Plane, layout: PlaneLayout) -> Image:
         coded: npt.NDArray[Any] = picture.astype(np.float32) * np.float32(1 / (1 << layout.shift))
@@ -181,20 +182,12 @@ class InputMaker:
             return _resized(plane, self._target, cv2.INTER_AREA)
         return _resized(plane, self._target, cv2.INTER_LINEAR)
 
-    def _upright(self, picture: Image) -> Image:
-        return np.ascontiguousarray(np.rot90(picture, -self._turns)) if self._turns else picture
-
 
 def _resized(plane: Plane, size: tuple[int, int], interpolation: int) -> Plane:
     resized: Plane = cv2.resize(plane, size, interpolation=interpolation)
     return resized
 
 
-def to_coded(upright: npt.NDArray[np.generic], rotation_deg: int) -> npt.NDArray[np.generic]:
-    """An upright picture or mask [h, w, ...] turned back into coded orientation."""
-    return np.rot90(upright, rotation_deg // 90)
-
-
 def tiny_picture(frame: VideoFrame) -> Image:
     """A frame as cut models see it, in coded orientation: uint8 [27, 48, 3] RGB."""
-    return InputMaker(frame, TINY_SIZE, 0).rgb(frame)
+    return InputMaker(frame, TINY_SIZE).rgb(frame)

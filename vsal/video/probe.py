@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
@@ -16,10 +18,16 @@ from av.video.stream import VideoStream
 from vsal import storage
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import MAX_PIXELS, MAX_SIDE, describe, open_container
+from vsal.video.orientation import UPRIGHT, Orientation
+from vsal.video.stream_facts import StreamFacts, display_matrix, stream_facts
 
 # Containers in which a seek to a keyframe's time lands on it, or before it.
 SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"})
+# AVI says when packets are decoded. Where frames are shown in another order FFmpeg guesses when, and not always right.
+_WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
+_REORDERING = frozenset({"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3"})
 FIRST_PICTURE_PACKETS = 60  # a stream that shows nothing in two seconds is left to the scan, which counts damage
+PATIENT_PACKETS = 3000  # an encode needs it: as long as a scan waits for one
 _THUMBNAILS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FRACTIONS = ("time_base", "fps", "sample_aspect_ratio")
 
@@ -33,7 +41,7 @@ class VideoInfo:
         height: likewise.
         start_pts: where the title's time begins; None when the container does not say.
         fps: average frame rate; None when unknown.
-        rotation_deg: 0, 90, 180 or 270: how far the picture must be turned clockwise to be upright.
+        orientation: how the picture is turned and mirrored to be upright.
         color_trc: FFmpeg's number, as color_primaries, colorspace and color_range (16 = PQ, 18 = HLG).
         interlaced: the container or the first picture says so; false where unknown.
     """
@@ -51,7 +59,7 @@ class VideoInfo:
     duration_s: float | None
     fps: Fraction | None
     frames_estimate: int | None
-    rotation_deg: int
+    orientation: Orientation
     sample_aspect_ratio: Fraction
     color_trc: int
     color_primaries: int
@@ -63,7 +71,7 @@ class VideoInfo:
     @property
     def display_aspect(self) -> float:
         """Width over height of the upright picture, with square pixels."""
-        return display_aspect(self.width, self.height, self.sample_aspect_ratio, self.rotation_deg)
+        return display_aspect(self.width, self.height, self.sample_aspect_ratio, self.orientation)
 
     @property
     def zero_pts(self) -> int:
@@ -75,6 +83,11 @@ class VideoInfo:
         """Average duration of a frame in ticks of the time base, at least 1."""
         fps = self.fps or Fraction(25)
         return max(1, round(1 / (fps * self.time_base)))
+
+    @property
+    def timed_by_coding(self) -> bool:
+        """Whether the container knows only when packets are decoded, and frames may be shown in another order."""
+        return self.container in _WITHOUT_DISPLAY_TIMES and self.codec in _REORDERING
 
     @property
     def whole_reason(self) -> str | None:
@@ -100,13 +113,14 @@ class VideoInfo:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**plain | {name: Fraction(plain[name]) for name in _FRACTIONS if plain[name] is not None})
+        fractions = {name: Fraction(plain[name]) for name in _FRACTIONS if plain[name] is not None}
+        return cls(**plain | fractions | {"orientation": Orientation(**plain["orientation"])})
 
 
-def display_aspect(width: int, height: int, sample_aspect_ratio: Fraction, rotation_deg: int) -> float:
+def display_aspect(width: int, height: int, sample_aspect_ratio: Fraction, orientation: Orientation) -> float:
     """Width over height of a picture as it is shown upright."""
     aspect = float(width * sample_aspect_ratio / height)
-    return 1 / aspect if rotation_deg in (90, 270) else aspect
+    return 1 / aspect if orientation.swaps_sides else aspect
 
 
 def probe(uri: str, decode: bool = True) -> VideoInfo:
@@ -114,15 +128,54 @@ def probe(uri: str, decode: bool = True) -> VideoInfo:
 
     Args:
         uri: of the file.
-        decode: look at the first picture too, without which rotation, pixel format and encryption are not certain.
+        decode: look at the first picture too, without which orientation, pixel format and encryption are not certain.
 
     Raises:
         TitleFailed: with the reason under which the title is to be reported.
     """
-    try:
-        with open_container(uri) as container:
+    with _reading(uri), open_container(uri) as container:
+        stream = best_video_stream(container, uri)
+        picture = _first_picture(container, stream, uri) if decode else None
+        return _describe(uri, container, stream, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open file with all that one opening tells of its best video stream.
+
+    Attributes:
+        container: read up to the first picture.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    info: VideoInfo
+    facts: StreamFacts
+
+
+@contextmanager
+def open_source(uri: str) -> Iterator[Source]:
+    """Open a file for an encode: what `probe` tells, and what an encoder must carry over.
+
+    Raises:
+        TitleFailed: with the reason under which the title is to be reported; nothing of it decodes, for one.
+    """
+    with ExitStack() as stack:
+        with _reading(uri):
+            container = stack.enter_context(open_container(uri))
             stream = best_video_stream(container, uri)
-            return _describe(uri, container, stream, _first_picture(container, stream, uri) if decode else None)
+            picture = _first_picture(container, stream, uri, patient=True)
+            if picture is None:
+                raise TitleFailed(Reason.DECODE_ERROR, f"no frame of {uri} decodes")
+            info = _describe(uri, container, stream, picture)
+            source = Source(container, stream, info, stream_facts(container, stream, picture))
+        yield source
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    try:
+        yield
     except (av.error.FFmpegError, OSError) as error:
         raise TitleFailed(Reason.UNREADABLE, f"{uri} cannot be read: {describe(error)}") from error
 
@@ -151,25 +204,23 @@ def check_size(width: int, height: int, uri: str) -> None:
         )
 
 
-def clockwise_rotation(frame: VideoFrame) -> int:
-    """How far to turn a decoded frame clockwise, in degrees, to the nearest quarter."""
-    return round(-frame.rotation / 90) % 4 * 90
-
-
-def _first_picture(container: InputContainer, stream: VideoStream, uri: str) -> VideoFrame | None:
-    """The first picture that decodes, or None: rotation and pixel format are known for certain only from it."""
+def _first_picture(
+    container: InputContainer, stream: VideoStream, uri: str, patient: bool = False
+) -> VideoFrame | None:
+    """The first picture that decodes, or None: orientation and pixel format are known for certain only from it."""
     decoder = stream.codec_context
     decoder.thread_count = 1
     decoder.options = {"max_pixels": str(MAX_PIXELS), "skip_loop_filter": "all"}
     packets = 0
-    for packet in islice(container.demux(stream), FIRST_PICTURE_PACKETS):
+    for packet in islice(container.demux(stream), PATIENT_PACKETS if patient else FIRST_PICTURE_PACKETS):
         if packet.size and packet.has_sidedata("encryption_info"):
             raise TitleFailed(Reason.UNSUPPORTED, f"{uri} is encrypted (Common Encryption)")
         packets += packet.size > 0
         try:
             frames = decoder.decode(packet)
-            if not frames and packet.is_keyframe:
-                # A decoder that waits for frames to reorder gives the keyframe out at once when it is flushed.
+            if not frames and packet.is_keyframe and not patient:
+                # A decoder that waits for frames to reorder gives the keyframe out at once when it is flushed; one
+                # that waits for the second field loses it.
                 frames = decoder.decode(None)
                 decoder.flush_buffers()
         except av.error.FFmpegError:
@@ -184,6 +235,7 @@ def _first_picture(container: InputContainer, stream: VideoStream, uri: str) -> 
 def _describe(uri: str, container: InputContainer, stream: VideoStream, picture: VideoFrame | None) -> VideoInfo:
     decoder = stream.codec_context
     width, height = (picture.width, picture.height) if picture else (decoder.width, decoder.height)
+    matrix = display_matrix(picture) if picture else None
     if width <= 0 or height <= 0:
         raise TitleFailed(Reason.DECODE_ERROR, f"{uri} declares no picture size and its first frames do not decode")
     check_size(width, height, uri)
@@ -206,7 +258,7 @@ def _describe(uri: str, container: InputContainer, stream: VideoStream, picture:
         duration_s=duration_s,
         fps=fps,
         frames_estimate=frames,
-        rotation_deg=clockwise_rotation(picture) if picture else 0,
+        orientation=Orientation.from_matrix(matrix) if matrix else UPRIGHT,
         sample_aspect_ratio=sar if sar and sar > 0 else Fraction(1),
         color_trc=int(picture.color_trc if picture else decoder.color_trc),
         color_primaries=int(picture.color_primaries if picture else decoder.color_primaries),

@@ -51,7 +51,7 @@ class SegmentEnd:
     decode_errors: int
     first_digest: bytes
     past: Past | None  # None at the title's end
-    last_duration_pts: int  # of the last frame
+    last_duration_pts: int  # of the last frame, as its packet tells; 0 where it does not
     interlaced: bool
     keyframes: int
 
@@ -220,8 +220,8 @@ class _Scan:
             if self._filling.pts:
                 yield self._flush()
             self._size = size
-            aspect = display_aspect(*size, self._info.sample_aspect_ratio, self._info.rotation_deg)
-            self._maker = InputMaker(frame.picture, self._size_for(aspect), self._info.rotation_deg)
+            aspect = display_aspect(*size, self._info.sample_aspect_ratio, self._info.orientation)
+            self._maker = InputMaker(frame.picture, self._size_for(aspect), self._info.orientation)
             if frame.number < self._frames:
                 self._filling.sizes.append((frame.number, *size))
         filling = self._filling
@@ -274,7 +274,7 @@ class _Scan:
             decode_errors=self._reader.decode_errors,
             first_digest=self._first_digest,
             past=self._past,
-            last_duration_pts=self._duration or self._info.frame_duration,
+            last_duration_pts=self._duration,
             interlaced=self._interlaced,
             keyframes=self._reader.keyframes,
         )

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from vsal.errors import VsalError
 from vsal.video.container import open_container
 from vsal.video.probe import VideoInfo
+from vsal.vitals import vitals
 
 SHORTEST_CUT = 1.5  # titles shorter than this many segments stay whole
 LAST_SHARE = 0.25  # of a full segment: the least that the last ones shrink to, since each costs a seek and 40 ms
@@ -105,6 +106,7 @@ def packets_from(container: InputContainer, stream: VideoStream) -> Iterator[tup
     """(pts, keyframe?) of the packets that follow, without the one that marks the end."""
     for packet in container.demux(stream):
         if packet.size:
+            vitals.bytes += packet.size
             yield packet.pts, packet.is_keyframe
 
 

@@ -14,10 +14,12 @@ from vsal.errors import SettingsError
 from vsal.settings import RunSettings
 
 if TYPE_CHECKING:
-    from vsal.distributed.encode_outcomes import EncodeSummary
+    from vsal.distributed.outcomes import Summary
 
 SHARE_MISSED = 0.02  # of the bits: what is told of
-RUN = frozenset({"attempts", "max_failed", "force", "titles_in_flight", "object_store_mb"})
+RUN = frozenset(
+    {"attempts", "stall_s", "title_timeout_s", "max_failed", "force", "titles_in_flight", "object_store_mb"}
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -97,7 +99,7 @@ def encode(
     return summary.exit_code
 
 
-def lines(summary: EncodeSummary, out: str, settings: EncodeSettings) -> list[str]:
+def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
     """The end of a run in words."""
     from rich.markup import escape
 
@@ -112,21 +114,22 @@ def lines(summary: EncodeSummary, out: str, settings: EncodeSettings) -> list[st
         told.append(f"{frames} frames, {size / 1e6:.1f} MB{rate}: {speed:.0f} frames/s")
     for outcome in summary.outcomes:
         name = escape(outcome.title_id)
-        if outcome.bit_share is not None and budget is not None:
-            told.append(f"{name}: {budget.top_area:.0%} of the picture gets {outcome.bit_share:.1%} of the bits")
-            without = outcome.bit_share_without
+        bit_share, left_out = outcome.figures.get("bit_share"), outcome.figures.get("left_out")
+        if bit_share is not None and budget is not None:
+            told.append(f"{name}: {budget.top_area:.0%} of the picture gets {bit_share:.1%} of the bits")
+            without = outcome.figures.get("bit_share_without")
             if without is not None and without >= budget.bit_share:
                 told[-1] += f": it has {without:.1%} without maps, so the {budget.bit_share:.1%} asked for need none"
-            elif abs(outcome.bit_share - budget.bit_share) > SHARE_MISSED:
+            elif abs(bit_share - budget.bit_share) > SHARE_MISSED:
                 told[-1] += f", not the {budget.bit_share:.1%} asked for: offsets stay within 12 QP"
-        if outcome.left_out:
-            told.append(f"{name}: not held by the container: {escape(', '.join(outcome.left_out))}")
-    told += failure_lines(summary.failed(), f"{summary.dest}/runs/{summary.run_id}.json")
+        if left_out:
+            told.append(f"{name}: not held by the container: {escape(', '.join(left_out))}")
+    told += failure_lines(summary.failed(), f"{summary.place[1]}/runs/{summary.run_id}.json")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:
-        proof = f"  (prove the maps: vsal verify {out} --encoded {summary.dest})" if settings.roi else ""
-        told.append(f"Encodes: {escape(summary.dest + proof)}")
+        proof = f"  (prove the maps: vsal verify {out} --encoded {summary.place[1]})" if settings.roi else ""
+        told.append(f"Encodes: {escape(summary.place[1] + proof)}")
     return told
 
 

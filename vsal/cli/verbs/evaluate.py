@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from vsal.cli.options import verb
 from vsal.cli.screen import Screen
-from vsal.settings import SHIPPED_MODEL, PrepareSettings, RunSettings
+from vsal.settings import SHIPPED_MODEL, AggregatorName, PrepareSettings, RunSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vsal.evaluate.saliency import Evaluation
+    from vsal.evaluate.saliency.table import Evaluation
 
-AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
-TIME_AXIS = frozenset(
+AGGREGATORS: tuple[str, ...] = get_args(AggregatorName)
+SHAPING = frozenset(
     {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
+    | {"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}
 )
 
 
@@ -29,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="evaluate")
 
 
-@verb(PrepareSettings, RunSettings, only=TIME_AXIS)
+@verb(PrepareSettings, RunSettings, only=SHAPING)
 def saliency(
     screen: Screen,
     settings: PrepareSettings,
@@ -39,8 +41,8 @@ def saliency(
         typer.Option(
             "--dataset",
             metavar="KIND:PATH",
-            help="masks, parquet, davis, dhf1k, hollywood2, ucf-sports, ledov or avimos with the root of the set; "
-            "or synthetic with a number of titles.",
+            help="gaze, masks, parquet, davis, dhf1k, hollywood2, ucf-sports, ledov or avimos with the root of the "
+            "set; or synthetic with a number of titles.",
         ),
     ],
     model: Annotated[
@@ -51,7 +53,8 @@ def saliency(
         list[str] | None,
         typer.Option(
             "--aggregator",
-            help="mean, ema, max, motion or learned; for each one [default: all]. learned is for models of kind video.",
+            help="mean, ema, max, motion or learned; for each one [default: all; with gaze: prepare's own]. "
+            "learned is for models of kind video.",
         ),
     ] = None,
     judge_rate: Annotated[
@@ -62,16 +65,49 @@ def saliency(
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Run the models on a GPU; never falls back.")] = False,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Cores that a model uses.")] = 1,
+    gaze_teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--gaze-teacher",
+            help="With gaze: ONNX file of the untrained blend's teacher "
+            "[default: teachers/fastgaze.onnx beside the set].",
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="With gaze: keep scans, masks and scores in the user's cache.")
+    ] = True,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With gaze: print the tables as Markdown.")] = False,
 ) -> None:
-    """Hold models and aggregators against masks or gaze, beside a centre prior and a shuffled baseline.
+    """Hold models and aggregators against masks or gaze, beside the fixed prior and a shuffled baseline.
 
     Clips are sampled and mapped as prepare would do it; models with a memory begin anew at each shot. Sets of masks
     give IoU and CC of block grids; sets of gaze CC, NSS, AUC-Judd, SIM and KL; clips flicker too: how much maps change
     where the truth does not.
+
+    gaze:FOLDER, clips with the fixations of many observers, is judged on the maps that prepare writes, beside
+    observers, the best fixed prior, another clip's looks, the first students and an untrained blend.
     """
     from vsal.errors import SettingsError
-    from vsal.evaluate.datasets import open_dataset
-    from vsal.evaluate.saliency import evaluate
+
+    if dataset.startswith("gaze:"):
+        from vsal.cli.gaze_tables import Asked, gaze
+
+        asked = Asked(
+            dataset=dataset,
+            models=model or [],
+            aggregators=aggregator or [],
+            judge_rate=judge_rate,
+            limit=limit,
+            teacher=gaze_teacher,
+            keep=keep,
+            markdown=markdown,
+            device="gpu" if gpu else "cpu",
+            threads=threads,
+        )
+        gaze(screen, settings, run, asked)
+        return
+    from vsal.evaluate.saliency.sets import open_dataset
+    from vsal.evaluate.saliency.table import evaluate
     from vsal.saliency import SaliencySession, load_model
 
     chosen = list(dict.fromkeys(aggregator or AGGREGATORS))
@@ -111,7 +147,10 @@ def saliency(
     if not screen.as_json:
         if result.left_out:
             screen.note(_left_out(model for model, _ in result.left_out))
-        screen.show(_table(result), f"{result.items} items, {result.frames} frames judged, {opened.truth} of {dataset}")
+        screen.show(
+            _table(result),
+            f"{result.items} items, {result.frames} frames judged, {opened.truth} of {dataset}: {opened.part}",
+        )
 
 
 def _left_out(models: Iterable[str]) -> str:

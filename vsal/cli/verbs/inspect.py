@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vsal.cli.options import verb
+from vsal.cli.progress import warning_lines
 from vsal.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _words(records: Sequence[TitleRecord]) -> list[str]:
         f"[bold]{totals['prepared']} prepared[/], {totals['failed']} failed: "
         f"{totals['shots']} shots, {totals['maps']} maps, {totals['frames']} frames"
     )
+    told += warning_lines((r.title_id, r.detail) for r in records if r.status == "done")
     failed = [record for record in records if record.status == "failed"]
     told += [f"[red]failed[/]  {escape(r.title_id)}  {r.reason}: {escape(r.detail)}" for r in failed[:SHOWN]]
     if len(records) > READ_THROUGH:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsal.cli.options import verb
-from vsal.cli.progress import display, failure_lines, span
+from vsal.cli.progress import display, failure_lines, span, warning_lines
 from vsal.cli.screen import Screen
 from vsal.settings import PrepareSettings, RunSettings
 
 if TYPE_CHECKING:
-    from vsal.distributed.outcomes import RunSummary
+    from vsal.distributed.outcomes import Summary
 
 Catalog = Annotated[
     str,
@@ -57,7 +57,7 @@ def prepare(
     return summary.exit_code
 
 
-def lines(summary: RunSummary) -> list[str]:
+def lines(summary: Summary) -> list[str]:
     """The end of a run in words."""
     from rich.markup import escape
 
@@ -81,9 +81,10 @@ def lines(summary: RunSummary) -> list[str]:
             )
         if document["decode_errors"]:
             told.append(f"{document['decode_errors']} damaged places were decoded around")
-    told += failure_lines(document["failed"], f"vsal inspect {summary.out}")
+    told += warning_lines((o.title_id, o.detail) for o in summary.outcomes if o.status == "done")
+    told += failure_lines(document["failed"], f"vsal inspect {summary.place[1]}")
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:
-        told.append(f"Manifest: {escape(summary.out)}  (look at it: vsal inspect {escape(summary.out)})")
+        told.append(f"Manifest: {escape(summary.place[1])}  (look at it: vsal inspect {escape(summary.place[1])})")
     return told

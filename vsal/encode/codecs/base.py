@@ -10,7 +10,7 @@ from typing import ClassVar
 from av.video.frame import VideoFrame
 
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow
 from vsal.roi.grid import MACROBLOCK
@@ -40,7 +40,7 @@ class FrameRun:
     """
 
     frames: Iterable[VideoFrame]
-    facts: StreamFacts
+    facts: SourceFacts
     maps: Iterable[MapRow] | None
     settings: EncodeSettings
     first_frame: int = 0
@@ -128,7 +128,7 @@ class Encoder(ABC):
         return dict(settings.encoder_options)
 
     @abstractmethod
-    def pixel_format(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         """The pixel format to encode in, by FFmpeg's name: the source's, unless another is asked for.
 
         Raises:

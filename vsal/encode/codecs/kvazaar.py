@@ -19,7 +19,7 @@ from vsal.encode.codecs.base import PLAIN_REMEDY, Encoder, FrameRun
 from vsal.encode.codecs.process import feed
 from vsal.encode.maps.cells import cell_offsets
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, SettingIgnored, SettingsError, TitleFailed
 from vsal.manifest import MapRow
 from vsal.roi.qp import QpMapping
@@ -94,7 +94,7 @@ class Kvazaar(Encoder):
                 f"--crf, which it takes as its QP, {PLAIN_REMEDY}."
             )
 
-    def pixel_format(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         """As `Encoder.pixel_format`."""
         info = facts.info
         name = (settings.pix_fmt or info.pix_fmt).replace("yuvj", "yuv")
@@ -127,7 +127,7 @@ class Kvazaar(Encoder):
             command = _command(program, facts.info.width, facts.info.height, facts.fps, params, path)
             return feed(command, b"", b"", run.frames, pix_fmt, self.label, run.on_frame)
 
-    def _params(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def _params(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         info = facts.info
         params = {"preset": self.preset(settings), "qp": f"{round(self.crf(settings))}"}
         if settings.threads:

@@ -20,7 +20,7 @@ from vsal.encode.codecs.base import Encoder, FrameRun
 from vsal.encode.maps.cells import with_gain
 from vsal.encode.maps.regions import FrameShape, RegionUnit, RoiMarker
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.video.container import describe
 
@@ -61,7 +61,7 @@ class LibavEncoder(Encoder):
     def unit(self, bit_depth: int) -> RegionUnit:
         """What a region's `qoffset` comes to."""
 
-    def hdr_params(self, facts: StreamFacts) -> dict[str, str]:
+    def hdr_params(self, facts: SourceFacts) -> dict[str, str]:
         """Parameters that carry HDR metadata into the bitstream."""
         return {}
 
@@ -74,7 +74,7 @@ class LibavEncoder(Encoder):
         options = dict(settings.encoder_options)
         return options | split_params(options.pop(self.params_option, "") if self.params_option else "")
 
-    def encoder_options(self, settings: EncodeSettings, facts: StreamFacts | None = None) -> dict[str, str]:
+    def encoder_options(self, settings: EncodeSettings, facts: SourceFacts | None = None) -> dict[str, str]:
         """FFmpeg's options of an encode; what FFmpeg does not know goes on to the encoder's own parameter string."""
         own, params = self.own_options(settings)
         options = {"crf": f"{self.crf(settings):g}"} | own
@@ -94,7 +94,7 @@ class LibavEncoder(Encoder):
             options[self.params_option] = ":".join(f"{key}={value}" for key, value in params.items())
         return options
 
-    def pixel_format(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         """As `Encoder.pixel_format`."""
         name = settings.pix_fmt or facts.info.pix_fmt
         taken = [listed.name for listed in AvCodec(self.av_name, "w").video_formats or []]
@@ -112,7 +112,7 @@ class LibavEncoder(Encoder):
             f"{', '.join(taken)}",
         )
 
-    def _check_size(self, name: str, facts: StreamFacts) -> None:
+    def _check_size(self, name: str, facts: SourceFacts) -> None:
         if self.takes_odd_sides:
             return
         info = facts.info
@@ -124,7 +124,7 @@ class LibavEncoder(Encoder):
                 "vp9 or --pix-fmt yuv444p",
             )
 
-    def open_stream(self, output: OutputContainer, settings: EncodeSettings, facts: StreamFacts) -> VideoStream:
+    def open_stream(self, output: OutputContainer, settings: EncodeSettings, facts: SourceFacts) -> VideoStream:
         """Add the encoder to a container and open it.
 
         Raises:

@@ -19,10 +19,11 @@ from vsal.encode.maps.cells import cell_offsets
 from vsal.encode.maps.levels import fewest_loss_levels
 from vsal.encode.maps.units import qindex_of_crf, qindex_offsets
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, SettingIgnored, SettingsError, TitleFailed
 from vsal.manifest import MapRow
 from vsal.roi.qp import QpMapping
+from vsal.video.stream_facts import Mastering
 
 OLDEST = (1, 6)  # the first with --roi-map-file
 MOST_LEVELS = 8  # AV1 segments; SvtAv1EncApp's parser writes out of bounds at a ninth
@@ -75,7 +76,7 @@ class SvtAv1(Encoder):
                 f"SVT-AV1 ignores its ROI map file under VBR and CBR: asked for {asked}. Use --crf, {PLAIN_REMEDY}."
             )
 
-    def pixel_format(self, settings: EncodeSettings, facts: StreamFacts) -> str:
+    def pixel_format(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         """As `Encoder.pixel_format`."""
         info = facts.info
         name = (settings.pix_fmt or info.pix_fmt).replace("yuvj", "yuv")
@@ -115,7 +116,7 @@ class SvtAv1(Encoder):
             return feed(command, header.encode(), b"FRAME\n", run.frames, pix_fmt, self.label, run.on_frame)
 
 
-def _colour(facts: StreamFacts) -> list[str]:
+def _colour(facts: SourceFacts) -> list[str]:
     info = facts.info
     words: list[str] = []
     for option, value in (
@@ -128,10 +129,16 @@ def _colour(facts: StreamFacts) -> list[str]:
     if info.color_range == 2 or info.pix_fmt.startswith("yuvj"):
         words += ["--color-range", "1"]
     if facts.mastering:
-        words += ["--mastering-display", facts.mastering.decimals()]
+        words += ["--mastering-display", _mastering_decimals(facts.mastering)]
     if facts.light:
         words += ["--content-light", f"{facts.light[0]},{facts.light[1]}"]
     return words
+
+
+def _mastering_decimals(display: Mastering) -> str:
+    points = zip(("G", "B", "R", "WP"), (display.green, display.blue, display.red, display.white), strict=True)
+    text = "".join(f"{name}({x:.5f},{y:.5f})" for name, (x, y) in points)
+    return f"{text}L({display.max_nits:.4f},{display.min_nits:.4f})"
 
 
 @lru_cache(maxsize=8)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from vsal.encode.codecs import encoder_of
 from vsal.encode.codecs.base import PLAIN_REMEDY, Encoder, FrameRun
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, SettingIgnored, SettingsError, TitleFailed
 from vsal.manifest import MapRow
 from vsal.quality.psnr import luma
 from vsal.roi.grid import block_grid_shape
+from vsal.video.orientation import UPRIGHT
 from vsal.video.probe import VideoInfo
 
 _QP = 6
@@ -58,7 +59,7 @@ def refuse_ignored(settings: EncodeSettings) -> None:
             raise SettingIgnored(f"{encoder.why_ignored(settings, written)}, {PLAIN_REMEDY}.")
 
 
-def refuse_interlaced(settings: EncodeSettings, facts: StreamFacts) -> None:
+def refuse_interlaced(settings: EncodeSettings, facts: SourceFacts) -> None:
     """Raise for a source in fields, unless they are to be coded as progressive frames.
 
     Raises:
@@ -72,15 +73,15 @@ def refuse_interlaced(settings: EncodeSettings, facts: StreamFacts) -> None:
         )
 
 
-def trial_facts() -> StreamFacts:
+def trial_facts() -> SourceFacts:
     """Those of the noise which settings are tried on: 256x128, 8-bit 4:2:0, whole cells of every encoder."""
     info = VideoInfo(
         uri="", container="", codec="", stream_index=0, width=256, height=128, pix_fmt=_FORMAT, bit_depth=8,
-        time_base=Fraction(1, 25), start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None, rotation_deg=0,
-        sample_aspect_ratio=Fraction(1), color_trc=2, color_primaries=2, colorspace=2, color_range=0, interlaced=False,
-        file_size=0,
+        time_base=Fraction(1, 25), start_pts=0, duration_s=None, fps=Fraction(25), frames_estimate=None,
+        orientation=UPRIGHT, sample_aspect_ratio=Fraction(1), color_trc=2, color_primaries=2, colorspace=2,
+        color_range=0, interlaced=False, file_size=0,
     )  # fmt: skip
-    return StreamFacts(info, None, None, None, None)
+    return SourceFacts(None, None, None, None, 0, None, False, False, info)
 
 
 def _encode(encoder: Encoder, settings: EncodeSettings, path: str) -> None:
@@ -100,7 +101,7 @@ def _encode(encoder: Encoder, settings: EncodeSettings, path: str) -> None:
         raise SettingsError(f"{settings.codec} codes {coded} of {_FRAMES} frames under {settings.to_json()}")
 
 
-def _left_is_finer(facts: StreamFacts) -> MapRow:
+def _left_is_finer(facts: SourceFacts) -> MapRow:
     info = facts.info
     rows, cols = block_grid_shape(info.width, info.height)
     left = np.broadcast_to(np.arange(cols) < cols // 2, (rows, cols))
@@ -111,13 +112,13 @@ def _left_is_finer(facts: StreamFacts) -> MapRow:
     )  # fmt: skip
 
 
-def _noise(facts: StreamFacts) -> list[NDArray[np.uint8]]:
+def _noise(facts: SourceFacts) -> list[NDArray[np.uint8]]:
     random = np.random.default_rng(0)
     size = facts.info.height * 3 // 2, facts.info.width
     return [random.integers(0, 256, size, dtype=np.uint8) for _ in range(_FRAMES)]
 
 
-def _frames(facts: StreamFacts) -> Iterator[VideoFrame]:
+def _frames(facts: SourceFacts) -> Iterator[VideoFrame]:
     for number, planes in enumerate(_noise(facts)):
         frame = VideoFrame.from_ndarray(planes, format=_FORMAT)
         frame.pts, frame.time_base = number, facts.info.time_base

@@ -7,7 +7,8 @@ import re
 from vsal.encode.codecs.libav import LibavEncoder
 from vsal.encode.maps.regions import QpUnit
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
+from vsal.video.stream_facts import Mastering
 
 _SEI = re.compile(rb"options: ([\x20-\x7e]+)")  # x264 and x265 write into each stream how it was made
 
@@ -25,11 +26,11 @@ class X264(LibavEncoder):
         """As `LibavEncoder.own_options`."""
         return {"preset": self.preset(settings), "forced-idr": "1"}, {}
 
-    def hdr_params(self, facts: StreamFacts) -> dict[str, str]:
+    def hdr_params(self, facts: SourceFacts) -> dict[str, str]:
         """As `LibavEncoder.hdr_params`."""
         params: dict[str, str] = {}
         if facts.mastering:
-            params["mastering-display"] = facts.mastering.integers()
+            params["mastering-display"] = mastering_integers(facts.mastering)
         if facts.light:
             params["cll"] = f"{facts.light[0]},{facts.light[1]}"
         return params
@@ -50,6 +51,13 @@ class X264(LibavEncoder):
                 "source"
             )
         return adaptive_quantisation_off(self.label, self.told(settings), account(written), "mbtree")
+
+
+def mastering_integers(display: Mastering) -> str:
+    """A mastering display as x264 and x265 take it: steps of 0.00002, and of 0.0001 cd/m2."""
+    points = zip(("G", "B", "R", "WP"), (display.green, display.blue, display.red, display.white), strict=True)
+    text = "".join(f"{name}({round(x * 50000)},{round(y * 50000)})" for name, (x, y) in points)
+    return f"{text}L({round(display.max_nits * 10000)},{round(display.min_nits * 10000)})"
 
 
 def account(written: bytes) -> dict[str, str]:

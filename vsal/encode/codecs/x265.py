@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vsal.encode.codecs.libav import LibavEncoder
-from vsal.encode.codecs.x264 import account, adaptive_quantisation_off
+from vsal.encode.codecs.x264 import account, adaptive_quantisation_off, mastering_integers
 from vsal.encode.maps.regions import QpUnit
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.roi.grid import MACROBLOCK
 from vsal.video.colour import PQ
 
@@ -29,11 +29,11 @@ class X265(LibavEncoder):
             params["pools"] = str(settings.threads)
         return {"preset": self.preset(settings), "forced-idr": "1"}, params
 
-    def hdr_params(self, facts: StreamFacts) -> dict[str, str]:
+    def hdr_params(self, facts: SourceFacts) -> dict[str, str]:
         """As `LibavEncoder.hdr_params`."""
         params: dict[str, str] = {}
         if facts.mastering:
-            params["master-display"] = facts.mastering.integers()
+            params["master-display"] = mastering_integers(facts.mastering)
         if facts.light:
             params["max-cll"] = f"{facts.light[0]},{facts.light[1]}"
         if facts.info.color_trc == PQ:

@@ -26,10 +26,11 @@ from vsal.encode.codecs import encoder_of
 from vsal.encode.mux.hdr_boxes import with_hdr_boxes
 from vsal.encode.mux.join import Timeline, joined_packets, timeline
 from vsal.encode.settings import EncodeSettings
-from vsal.encode.stream_facts import StreamFacts
+from vsal.encode.source_facts import SourceFacts
 from vsal.errors import Reason, TitleFailed
 from vsal.video.container import describe, open_container
 from vsal.video.ffmpeg import find_ffmpeg
+from vsal.vitals import vitals
 
 # Demuxers whose time begins near 0 as a rule; in the others (transport streams) it begins anywhere and is shifted.
 _ZERO_BASED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -62,7 +63,7 @@ class Kept:
     left_out: tuple[str, ...]
 
 
-def choose_container(facts: StreamFacts, settings: EncodeSettings) -> str:
+def choose_container(facts: SourceFacts, settings: EncodeSettings) -> str:
     """The ending of the output: the source's kind where it holds the codec and every other stream, Matroska else."""
     if settings.container != "auto":
         return settings.container
@@ -88,7 +89,7 @@ def _fits(stream: Stream, ending: str) -> bool:
         return True
 
 
-def assemble(facts: StreamFacts, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
+def assemble(facts: SourceFacts, chunks: Sequence[ChunkSpec], last_duration: int, ending: str, path: str) -> Kept:
     """Write the finished file from the chunks and the source.
 
     Args:
@@ -163,7 +164,7 @@ def _shift_s(source: InputContainer, kind: str) -> Fraction:
     return Fraction(source.start_time, 1_000_000)
 
 
-def _template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> VideoStream:
+def _template(chunk: InputContainer, facts: SourceFacts, stack: ExitStack) -> VideoStream:
     """A stream that says of the encoded video what its container must: HDR metadata is put in where there is some."""
     stream = chunk.streams.video[0]
     if facts.mastering is None and facts.light is None:
@@ -179,7 +180,7 @@ def _template(chunk: InputContainer, facts: StreamFacts, stack: ExitStack) -> Vi
 
 
 def _add_streams(
-    output: OutputContainer, source: InputContainer, template: VideoStream, facts: StreamFacts
+    output: OutputContainer, source: InputContainer, template: VideoStream, facts: SourceFacts
 ) -> tuple[dict[int, Any], list[str]]:
     """Streams of the output by the number of the source's stream, in the source's order."""
     streams: dict[int, Any] = {}
@@ -258,7 +259,7 @@ def _write(
     streams: dict[int, Any],
     chunks: Sequence[ChunkSpec],
     times: Timeline,
-    facts: StreamFacts,
+    facts: SourceFacts,
     shift_s: Fraction,
 ) -> None:
     video = streams[facts.info.stream_index]
@@ -270,6 +271,7 @@ def _write(
     # In decoding order over all streams, so that the muxer has little to hold back.
     for _, lane, packet in heapq.merge(*lanes, key=lambda item: item[:2]):
         packet.stream = video if lane == 0 else streams[packet.stream_index]
+        vitals.bytes += packet.size
         output.mux(packet)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from vsal.encode.stream_facts import Mastering
+from vsal.video.stream_facts import Mastering
 
 _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _STSD_HEADER = 8  # version, flags, number of entries

@@ -16,7 +16,7 @@ from vsal.encode.maps.cells import cell_offsets
 from vsal.encode.proof.verdict import Floats, ShotProof, TitleProof, Verdict, judged, proof_of
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
-from vsal.encode.stream_facts import StreamFacts, read_stream_facts
+from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow, TitleManifest
 from vsal.quality.decoded import Decoded, Pair, decoded_from, in_step, mismatches
@@ -59,7 +59,7 @@ def verify_title(
     Raises:
         TitleFailed: source or encode cannot be read, or they are not of one title.
     """
-    facts = read_stream_facts(title.source.uri)
+    facts = read_source_facts(title.source.uri)
     for of in (encoded, plain):
         # Rates are left to the times of the frames: those of a variable rate differ from container to container.
         found = [] if of is None else [odd for odd in mismatches(facts.info, probe(of)) if odd.kind == "size"]
@@ -87,7 +87,7 @@ class _Examiner:
     def __init__(
         self,
         title: TitleManifest,
-        facts: StreamFacts,
+        facts: SourceFacts,
         encoded: str,
         settings: EncodeSettings,
         plain: str | None,

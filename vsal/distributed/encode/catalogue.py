@@ -1,0 +1,89 @@
+"""The door to encoding a catalogue: what is checked before any work, the run, its summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from vsal import manifest, storage
+from vsal.distributed.cluster import cluster_size, ray_cluster
+from vsal.distributed.credit import Credit
+from vsal.distributed.encode.work import EncodeWork
+from vsal.distributed.metrics import RunMetrics
+from vsal.distributed.outcomes import Summary, Tally, new_run_id
+from vsal.distributed.pulse import Watch
+from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.work import Item
+from vsal.encode.settings import EncodeSettings
+from vsal.encode.title import check_settings
+from vsal.errors import SettingsError
+from vsal.settings import RunSettings
+
+TOTALS = ("bytes",)
+
+
+def encode_catalogue(
+    out: str,
+    dest: str,
+    settings: EncodeSettings,
+    run: RunSettings,
+    *,
+    title_ids: Sequence[str] | None = None,
+    address: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Summary:
+    """Encode every prepared title that is not encoded with these settings yet.
+
+    Args:
+        out: where `vsal prepare` wrote.
+        dest: folder of the finished files.
+        settings: of the encodes.
+        run: how the work is run: attempts, limits, force, max_failed, titles_in_flight.
+        title_ids: of the titles; all that are prepared if None.
+        address: of the Ray cluster to join; None for this machine.
+        on_progress: called about twice a second, and once for each title that ends.
+
+    Returns:
+        The run's summary, which is also written to DEST/runs.
+
+    Raises:
+        SettingsError: before any work: nothing prepared, output not writable, the encoder not there, or it would ignore
+            the maps.
+    """
+    began = time.perf_counter()
+    # The size of its maps tells how long a title is, as far as that can be known without opening it.
+    sizes = manifest.read_manifest(out).title_bytes()
+    wanted = list(sorted(sizes) if title_ids is None else title_ids)
+    missing = sorted(set(wanted) - set(sizes))
+    if not wanted or missing:
+        raise SettingsError(
+            f"{out} holds no maps of {', '.join(missing) or 'any title'}, and {len(sizes)} titles in all: see "
+            f"`vsal inspect {out}`"
+        )
+    storage.check_writable(dest)
+    check_settings(settings)
+    tally = Tally(len(wanted), began)
+    items = [Item(title_id, manifest.maps_uri(out, title_id), sizes[title_id]) for title_id in wanted]
+    with ray_cluster(run, address):
+        startup_s = time.perf_counter() - began
+        size, watch = cluster_size(), Watch()
+        work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
+        credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
+        Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
+        watch.close()
+        seconds = time.perf_counter() - began  # without Ray's shutdown
+    summary = Summary(
+        run_id=new_run_id(),
+        place=("dest", dest),
+        outcomes=tally.in_order(wanted),
+        seconds=seconds,
+        startup_s=startup_s,
+        max_failed=run.max_failed,
+        totals=TOTALS,
+        settings=settings.to_json(),
+    )
+    storage.sweep(dest)  # what killed writers left
+    document = json.dumps(summary.document(), indent=1)
+    storage.write_bytes(manifest.runs_uri(dest, summary.run_id), document.encode())
+    return summary

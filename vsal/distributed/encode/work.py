@@ -1,0 +1,126 @@
+"""Encoding as a kind of work: a title is planned, its chunks are encoded in parallel, joined and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from vsal.distributed.encode.tasks import chunk_task, join_task, plan_task
+from vsal.distributed.failures import Failure
+from vsal.distributed.outcomes import Outcome
+from vsal.distributed.work import Item, Step
+from vsal.encode.chunks import ChunkDone, ChunkSpec
+from vsal.encode.settings import EncodeSettings
+from vsal.encode.title import EncodePlan
+from vsal.errors import Reason
+from vsal.settings import RunSettings
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A title whose chunks are being made, and those that are done."""
+
+    plan: EncodePlan
+    done: dict[int, ChunkDone] = field(default_factory=dict)
+
+
+class EncodeWork:
+    """As `vsal.distributed.work.Work` says.
+
+    Args:
+        out: where `vsal prepare` wrote.
+        dest: folder of the finished files.
+        settings: of the encodes.
+        run: how the work is run.
+        items: the titles.
+        cpus_of_largest_node: which a title of one chunk has to itself.
+    """
+
+    kind = "encode"
+
+    def __init__(
+        self,
+        out: str,
+        dest: str,
+        settings: EncodeSettings,
+        run: RunSettings,
+        items: Sequence[Item],
+        cpus_of_largest_node: int,
+    ) -> None:
+        self._out, self._dest, self._settings, self._run = out, dest, settings, run
+        self._items, self._node_cpus = items, cpus_of_largest_node
+        self._planned: dict[str, _Planned] = {}
+
+    def actors(self) -> Mapping[str, Any]:
+        """None: encoders live as long as their chunk."""
+        return {}
+
+    def todo(self) -> Iterator[Item]:
+        """All titles: whether one is encoded already, its plan tells."""
+        return iter(self._items)
+
+    def first(self, item: Item) -> Sequence[Step]:
+        """The plan."""
+        return [self._plan(item, whole=False)]
+
+    def then(self, item: Item, step: Step, value: Any) -> Sequence[Step] | Outcome:
+        """Chunks follow from the plan, the join from the last chunk."""
+        if isinstance(value, EncodePlan):
+            if value.made is not None:
+                return _outcome(item, "skipped", value.made)
+            self._planned[item.title_id] = _Planned(value)
+            return [self._chunk(value, spec) for spec in value.chunks]
+        title = self._planned[item.title_id]
+        if isinstance(value, ChunkDone):
+            title.done[value.index] = value
+            return [self._join(title)] if len(title.done) == len(title.plan.chunks) else []
+        del self._planned[item.title_id]
+        return _outcome(item, "done", value)
+
+    def failed(self, item: Item, step: Step, failure: Failure) -> Sequence[Step] | Outcome:
+        """Chunks that do not fit their source or each other are made again in one piece; else the title has failed."""
+        title = self._planned.pop(item.title_id, None)
+        if failure.reason is Reason.DECODE_ERROR and title is not None and len(title.plan.chunks) > 1:
+            # The source cannot be entered at a shot, or its chunks do not join; from its beginning it has no joins.
+            return [self._plan(item, whole=True)]
+        return Outcome(item.title_id, item.uri, "failed", failure.reason, failure.detail, trace=failure.trace)
+
+    def _plan(self, item: Item, whole: bool) -> Step:
+        asked = (self._out, item.title_id, self._settings, self._dest, whole, self._run.force)
+        # Under another name for the whole title: what failed in the pieces is not held against it.
+        name = "plan whole" if whole else "plan"
+        return Step(name, lambda ticket: plan_task.remote(ticket, *asked), what="planning it")
+
+    def _chunk(self, plan: EncodePlan, chunk: ChunkSpec) -> Step:
+        # Many chunks run best with one thread each; one chunk alone has a node to itself.
+        threads = self._settings.threads or (1 if len(plan.chunks) > 1 else self._node_cpus)
+        cpus = min(threads, self._node_cpus)  # more than a node has would wait for ever
+        spec = replace(chunk, settings=replace(plan.settings, threads=threads))
+        task = chunk_task.options(num_cpus=cpus, name=f"chunk_task {chunk.index}")
+        what = f"chunk {chunk.index} of {len(plan.chunks)}, frames {chunk.frame_start} to {chunk.frame_end - 1},"
+        pieces = "" if len(plan.chunks) > 1 else " whole"
+        return Step(f"chunk {chunk.index}{pieces}", lambda ticket: task.remote(ticket, spec), what=what, cpus=cpus)
+
+    def _join(self, title: _Planned) -> Step:
+        done = [title.done[index] for index in sorted(title.done)]
+        return Step("join", lambda ticket: join_task.remote(ticket, title.plan, done), what="joining its chunks")
+
+
+def _outcome(item: Item, status: Literal["done", "skipped"], record: dict[str, Any]) -> Outcome:
+    """Of a title whose output is there, from the record beside it."""
+    return Outcome(
+        item.title_id,
+        item.uri,
+        status,
+        path=record["output"],
+        frames=record["frames"],
+        duration_s=record["duration_s"],
+        figures={
+            "bytes": record["bytes"],
+            "chunks": len(record["chunks"]),
+            "left_out": tuple(record["left_out"]),  # streams of the source that the container does not hold
+            "bit_share": (record["budget"] or {}).get("achieved"),  # of the top area, where one was asked for
+            "bit_share_without": (record["budget"] or {}).get("without"),  # where that is enough, no maps are given
+        },
+    )

@@ -1,0 +1,103 @@
+"""The driver's memory of one title in flight: what waits, what runs, what has failed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from vsal.distributed.failures import BROKEN_JOIN, Failure, Fault, Rule
+from vsal.distributed.work import Item, Step
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A step that Ray has been given."""
+
+    title: TitleInFlight
+    step: Step
+    key: str  # under which its worker reports
+    reference: Any
+    limit_s: float  # without progress
+    cancelled: Failure | None = None  # why the driver has ended it: no death, then
+    cancelled_at: float = 0.0
+
+
+@dataclass(slots=True)
+class TitleInFlight:
+    """A title in flight.
+
+    Attributes:
+        ready: steps that may be submitted, in this order.
+        later: steps that are tried again, each with the time from which on.
+        running: by name.
+        ending: set while the title waits for its running steps to end: the step and the failure that ended it.
+        worked_s: time in which a step of it ran.
+        frames: done in steps that have ended.
+    """
+
+    item: Item
+    ready: deque[Step] = field(default_factory=deque)
+    later: list[tuple[float, Step]] = field(default_factory=list)
+    running: dict[str, Submitted] = field(default_factory=dict)
+    ending: tuple[Step, Failure] | None = None
+    worked_s: float = 0.0
+    overtime: bool = False
+    frames: int = 0
+    _began: float = field(default_factory=time.monotonic)
+    _failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _tries: Counter[str] = field(default_factory=Counter)  # by step, without those that cost nothing
+
+    @property
+    def seconds(self) -> float:
+        """Since it was opened."""
+        return time.monotonic() - self._began
+
+    @property
+    def attempts(self) -> int:
+        """Tries of the step that took most."""
+        return max(self._tries.values(), default=1)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of it runs or waits."""
+        return not (self.ready or self.later or self.running)
+
+    def due(self) -> Step | None:
+        """The step that may be submitted next; those that are tried again come first, for others wait for them."""
+        now = time.monotonic()
+        if self.ending is not None:
+            return None
+        again = next((step for due, step in self.later if due <= now), None)
+        return again or (self.ready[0] if self.ready else None)
+
+    def begin(self, step: Step) -> None:
+        """The step that is due is submitted."""
+        self._tries[step.name] += 1
+        if self.ready and self.ready[0] is step:
+            self.ready.popleft()
+        else:
+            self.later = [(due, other) for due, other in self.later if other is not step]
+
+    def again(self, step: Step, due: float, free: bool) -> None:
+        """A step is to be tried again; free of charge if its failure was not the title's."""
+        self._tries[step.name] -= free
+        self.later.append((due, step))
+
+    def wait_s(self) -> float:
+        """Until something of it is due; 0 where something is."""
+        return max(0.0, min((due for due, _ in self.later), default=0.0) - time.monotonic())
+
+    def charge(self, step: Step, rule: Rule) -> tuple[int, int]:
+        """Notes a failure; how often the step has failed so, and how many tries of it count."""
+        self._failures[step.name, rule.name] += 1
+        return self._failures[step.name, rule.name], self._tries[step.name]
+
+    def stop(self, step: Step, failure: Failure) -> None:
+        """Nothing more of it is submitted until the work has decided what follows."""
+        self.ending = (step, failure)
+        if failure.rule == BROKEN_JOIN or failure.rule.fault is Fault.INFRASTRUCTURE:
+            self._tries.clear()  # it begins anew, through no fault of its own
+        self.ready.clear()
+        self.later.clear()

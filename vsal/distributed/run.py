@@ -1,0 +1,316 @@
+"""The loop of a run, for any kind of work: deal, watch, try again, cancel, settle.
+
+Items come from the work, largest first; their steps are submitted as far as the credit goes; an answer leads to the
+next steps or to the title's outcome, a failure by the table to another try or back to the work, which decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from vsal.distributed.cluster import cluster_size
+from vsal.distributed.credit import Credit
+from vsal.distributed.failures import DEATH, OVERTIME, STALLED, Failure, classify
+from vsal.distributed.in_flight import Submitted, TitleInFlight
+from vsal.distributed.metrics import RunMetrics
+from vsal.distributed.outcomes import Outcome, Progress, Tally
+from vsal.distributed.pulse import Watch, stalled
+from vsal.distributed.work import Answer, Item, Step, Work
+from vsal.errors import Reason
+from vsal.settings import RunSettings
+
+POLL_S = 0.5  # between two looks at what is in flight
+LOOK_AHEAD = 10_000  # titles among which the largest is found
+SIZE_S = 5.0  # between two looks at how large the cluster is
+STOP_S = 10.0  # for a step to end once it was cancelled; what takes longer is left behind
+GIVE_UP_S = 15.0  # on top of the limit: a worker that notices it by itself clears away what killing it would leave
+RESTART_S = 20.0  # that an actor is given at least: starting anew it says nothing for a while
+ANSWER_S = 60.0  # to fetch an answer that is there
+
+OnProgress = Callable[[Progress], None]
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One run.
+
+    Args:
+        work: what is done.
+        settings: how.
+        tally: where outcomes go.
+        credit: what may be under way at a time.
+        watch: to which workers report.
+        metrics: of the run.
+        on_progress: called about twice a second, and once for each title that ends.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        settings: RunSettings,
+        tally: Tally,
+        credit: Credit,
+        watch: Watch,
+        metrics: RunMetrics,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._work, self._settings, self._tally = work, settings, tally
+        self._credit, self._watch, self._metrics, self._on_progress = credit, watch, metrics, on_progress
+        self._waiting = _largest_first(work.todo())
+        self._next: Item | None = next(self._waiting, None)
+        self._open: dict[str, TitleInFlight] = {}
+        self._submitted: dict[Any, Submitted] = {}
+        self._serial = itertools.count()
+        self._looked_at = self._sized_at = time.monotonic()
+        self._most_open = 0
+        self._resize()
+
+    def work(self) -> None:
+        """Runs until every title has an outcome."""
+        try:
+            while self._next is not None or self._open:
+                self._deal()
+                for reference in self._ended():
+                    self._take(self._submitted.pop(reference), reference)
+                if time.monotonic() - self._looked_at > POLL_S:
+                    self._look()
+        except BaseException:
+            for reference, submitted in self._submitted.items():
+                _cancel(reference, submitted)
+            raise
+
+    # --- Dealing
+
+    def _deal(self) -> None:
+        """Submits what the credit allows: steps of open titles first, of the largest titles before others."""
+        for title in list(self._open.values()):
+            if not self._deal_to(title):
+                return
+        while self._next is not None and len(self._open) < self._most_open and self._credit.has_cpus(1.0):
+            item, self._next = self._next, next(self._waiting, None)
+            title = self._open[item.title_id] = TitleInFlight(item)
+            self._go_on(title, lambda item=item: self._work.first(item))  # type: ignore[misc]
+            if not self._deal_to(title):
+                return
+
+    def _deal_to(self, title: TitleInFlight) -> bool:
+        """Submits steps of a title; False where CPUs are lacking: nobody smaller overtakes then."""
+        while (step := title.due()) is not None:
+            if not self._credit.has_cpus(step.cpus):
+                return False
+            if not self._credit.may_hold(title.item.title_id, step):
+                return True
+            title.begin(step)
+            self._submit(title, step)
+        return True
+
+    def _submit(self, title: TitleInFlight, step: Step) -> None:
+        key = f"{title.item.title_id}/{step.name}/{next(self._serial)}"
+        limit_s = step.stall_s or self._settings.stall_s
+        try:
+            reference = step.start(self._watch.ticket(key, limit_s))
+        except Exception as error:
+            self._watch.forget(key)
+            self._failed(title, step, classify(error))
+            return
+        self._submitted[reference] = title.running[step.name] = Submitted(title, step, key, reference, limit_s)
+        self._credit.take(title.item.title_id, step)
+
+    def _ended(self) -> list[Any]:
+        """Steps that have ended; waits for one, but not for long."""
+        wait_s = min((POLL_S, *(pause_s for title in self._open.values() if (pause_s := title.wait_s()) > 0)))
+        if not self._submitted:
+            time.sleep(wait_s if self._open else 0.0)
+            return []
+        ready, rest = ray.wait(list(self._submitted), num_returns=1, timeout=wait_s)
+        if ready and rest:
+            more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+            ready += more
+        return ready
+
+    # --- Answers and failures
+
+    def _take(self, submitted: Submitted, reference: Any | None) -> None:
+        """A step has ended, or was cancelled and did not (no reference)."""
+        title, step = submitted.title, submitted.step
+        answer, failure = (None, None) if reference is None else _answer_of(reference)
+        self._watch.forget(submitted.key)
+        del title.running[step.name]
+        if submitted.cancelled is not None:
+            failure = submitted.cancelled  # whatever its end looks like: it was asked for
+        self._credit.give_back(title.item.title_id, step, ended=failure is None)
+        if title.ending is not None:
+            self._end(title)
+        elif failure is not None:
+            self._failed(title, step, failure)
+        else:
+            value, frames = (answer.value, answer.frames) if isinstance(answer, Answer) else (answer, 0)
+            title.frames += frames
+            self._go_on(title, lambda: self._work.then(title.item, step, value))
+
+    def _failed(self, title: TitleInFlight, step: Step, failure: Failure) -> None:
+        """By the table: another try of the step, or the word to the work."""
+        rule = failure.rule
+        self._metrics.failure(rule)
+        failures, attempts = title.charge(step, rule)
+        log.info("%s, %s: %s", title.item.title_id, step.what or step.name, failure.detail)
+        tries = rule.tries or self._settings.attempts
+        if failures < tries and (not rule.attempt or attempts < self._settings.attempts):
+            title.again(step, time.monotonic() + rule.pause(failures), free=not rule.attempt)
+            return
+        self._close(title, step, _in_words(step, failure, failures))
+
+    def _close(self, title: TitleInFlight, step: Step, failure: Failure) -> None:
+        """The title cannot go on as it did: what runs of it is cancelled, and awaited, before anything follows."""
+        title.stop(step, failure)
+        for submitted in title.running.values():
+            if submitted.cancelled is None:
+                submitted.cancelled = failure
+                submitted.cancelled_at = time.monotonic()
+                _cancel(submitted.reference, submitted)
+        self._end(title)
+
+    def _end(self, title: TitleInFlight) -> None:
+        if title.running or title.ending is None:
+            return
+        step, failure = title.ending
+        title.ending = None
+        self._credit.forget(title.item.title_id)
+        title.frames = 0
+        self._go_on(title, lambda: self._work.failed(title.item, step, failure))
+
+    def _go_on(self, title: TitleInFlight, decide: Callable[[], Sequence[Step] | Outcome]) -> None:
+        """What the work decides; where that fails it is vsal's own fault, and costs one title."""
+        try:
+            following = decide()
+        except Exception as error:
+            log.exception("deciding on %s", title.item.title_id)
+            failure = classify(error)
+            following = Outcome(
+                title.item.title_id, title.item.uri, "failed", failure.reason, failure.detail, trace=failure.trace
+            )
+        if not isinstance(following, Outcome):
+            title.ready.extend(following)
+            if not title.idle:
+                return
+            text = "a fault of vsal: nothing follows, and the title has not ended"
+            following = Outcome(title.item.title_id, title.item.uri, "failed", Reason.INTERNAL, text)
+        self._settle(title, following)
+
+    def _settle(self, title: TitleInFlight, outcome: Outcome) -> None:
+        self._credit.forget(outcome.title_id)
+        del self._open[outcome.title_id]
+        assert not title.running, f"{outcome.title_id} ends while {list(title.running)} run"
+        if outcome.status != "skipped":
+            outcome = replace(outcome, seconds=round(title.seconds, 3), attempts=title.attempts)
+        self._tally.settle(outcome)
+        self._metrics.ended(outcome)
+        self._show(outcome)
+
+    # --- Watching
+
+    def _look(self) -> None:
+        """What happens by the clock: limits, sizes, the display."""
+        now = time.monotonic()
+        passed_s, self._looked_at = now - self._looked_at, now
+        self._watch.poll()
+        self._restart_hung_actors()
+        for submitted in list(self._submitted.values()):
+            self._judge(submitted, now)
+        for title in list(self._open.values()):
+            self._time(title, passed_s)
+        if now - self._sized_at > SIZE_S:
+            self._resize()
+        self._show(None)
+
+    def _judge(self, submitted: Submitted, now: float) -> None:
+        if submitted.reference not in self._submitted:  # its title has ended meanwhile
+            return
+        if submitted.cancelled is not None:
+            if now - submitted.cancelled_at > STOP_S:
+                log.warning("%s does not end though it was cancelled; left behind", submitted.key)
+                del self._submitted[submitted.reference]
+                self._take(submitted, None)
+        elif self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
+            submitted.cancelled, submitted.cancelled_at = stalled(submitted.limit_s), now
+            _cancel(submitted.reference, submitted)
+
+    def _time(self, title: TitleInFlight, passed_s: float) -> None:
+        """Counts the time in which a step of the title ran, and its frames."""
+        begun = [s for s in title.running.values() if self._watch.begun(s.key)]
+        frames = title.frames + sum(self._watch.frames(s.key) for s in begun)
+        self._tally.open_frames[title.item.title_id] = frames
+        if not begun or title.ending is not None:
+            return
+        title.worked_s += passed_s
+        limit_s = self._settings.title_timeout_s
+        if limit_s is not None and title.worked_s > limit_s and not title.overtime:
+            title.overtime = True  # once: what clears away behind the title takes time too
+            text = f"was worked on for {title.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
+            self._close(title, begun[0].step, Failure(OVERTIME, Reason.TIMEOUT, text))
+
+    def _restart_hung_actors(self) -> None:
+        for key, actor in self._work.actors().items():
+            still_s = self._watch.still_s(key)
+            if still_s > max(self._settings.stall_s, RESTART_S):
+                log.warning("%s has made no progress for %.0f s: it is restarted", key, still_s)
+                ray.kill(actor, no_restart=False)
+                self._watch.excuse(key)
+
+    def _resize(self) -> None:
+        self._sized_at = time.monotonic()
+        cpus = cluster_size().cpus
+        self._credit.resize(cpus)
+        self._most_open = self._settings.titles_in_flight or int(cpus) + 2
+
+    def _show(self, finished: Outcome | None) -> None:
+        self._metrics.in_flight(len(self._open))
+        if self._on_progress is not None:
+            self._on_progress(self._tally.progress(len(self._open), finished))
+
+
+def _largest_first(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, always the largest of the next LOOK_AHEAD; those of one size in their order."""
+    heap: list[tuple[int, int, Item]] = []
+    for number, item in enumerate(items):
+        entry = (-item.size, number, item)
+        if len(heap) < LOOK_AHEAD:
+            heapq.heappush(heap, entry)
+        else:
+            yield heapq.heappushpop(heap, entry)[2]
+    while heap:
+        yield heapq.heappop(heap)[2]
+
+
+def _answer_of(reference: Any) -> tuple[Any, Failure | None]:
+    try:
+        return ray.get(reference, timeout=ANSWER_S), None
+    except Exception as error:
+        return None, classify(error)
+
+
+def _cancel(reference: Any, submitted: Submitted) -> None:
+    """Asks Ray to end a step. A call of an actor cannot be ended, and is left to end by itself."""
+    if submitted.step.cpus:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.cancel(reference, force=True)
+
+
+def _in_words(step: Step, failure: Failure, failures: int) -> Failure:
+    """What is told of a failure for good."""
+    what = step.what or step.name
+    if failure.rule == DEATH:
+        how = f"poison: {what} killed {failures} workers" if failures > 1 else f"the worker of {what} died"
+        return failure.saying(f"{how}; look at its memory use, or at the source")
+    if failure.rule == STALLED:
+        return failure.saying(f"{what} {failure.detail}")
+    return failure

@@ -1,0 +1,1 @@
+"""Saliency maps against what people looked at: data sets, metrics, protocols, tables."""
