@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from vsal import storage
+from vsal.encode.codecs import encoder_of
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import encode_title
 from vsal.manifest import ManifestWriter, MapRow, file_metadata, maps_uri
@@ -118,13 +119,15 @@ def maps_cost(folder: Path, source: Path, given: argparse.Namespace) -> Iterator
 
 def equal_size(folder: Path, source: Path, plain: EncodeSettings, target: int) -> EncodeSettings:
     """The plain twin at the CRF that makes its size the target's."""
-    low, high = plain.effective_crf - 8, plain.effective_crf + 8
+    crf = encoder_of(plain.codec).crf(plain)
+    low, high = crf - 8, crf + 8
     for _ in range(7):
-        plain = replace(plain, crf=round((low + high) / 2, 2))
+        crf = round((low + high) / 2, 2)
+        plain = replace(plain, crf=crf)
         size = timed(folder, source, plain)[1]
         if abs(size / target - 1) < SIZE_TOLERANCE:
             break
-        low, high = (plain.effective_crf, high) if size > target else (low, plain.effective_crf)
+        low, high = (crf, high) if size > target else (low, crf)
     return plain
 
 

@@ -20,7 +20,10 @@ from vsal.cli import progress
 from vsal.cli.app import build
 from vsal.cli.options import SETTINGS
 from vsal.distributed.outcomes import Outcome, Progress, Summary
+from vsal.encode.settings import EncodeSettings
+from vsal.encode.title import encode_title
 from vsal.errors import Reason, SettingsError
+from vsal.manifest.titles import TitleRecord, write_titles
 from vsal.settings import PrepareSettings, RunSettings
 
 
@@ -258,6 +261,61 @@ def test_inspect_sums_up_and_draws(vsal: Callable[..., Result], out: Path, tmp_p
     result = vsal("inspect", out, "--title", "clip", "--png", tmp_path / "png", "--shot", 1)
     assert result.code == 0, result.stderr
     assert [path.name for path in (tmp_path / "png").iterdir()] == ["shot_0001.png"]
+
+
+@pytest.fixture
+def two_titles(out: Path, clip: Path, tmp_path: Path) -> Path:
+    """`clip` is whole; the manifest file of `broken`, which comes before it, is not."""
+    handmade.write_manifest(out, "broken", clip)
+    encode_title(str(out), "clip", EncodeSettings("x264", preset="veryfast"), str(tmp_path / "encoded"))
+    encode_title(str(out), "broken", EncodeSettings("x264", preset="veryfast"), str(tmp_path / "encoded"))
+    file = out / "maps" / "broken.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    return out
+
+
+@pytest.mark.parametrize("summed_up", [True, False])
+def test_a_damaged_title_is_told_by_inspect_and_the_others_shown(
+    vsal: Callable[..., Result], two_titles: Path, summed_up: bool
+) -> None:
+    if summed_up:
+        records = [TitleRecord(name, "clip.mp4", "done", path=f"maps/{name}.parquet") for name in ("broken", "clip")]
+        write_titles(str(two_titles), records)
+    result = vsal("inspect", two_titles, "--json")
+    assert result.code == 1
+    broken, clip = result.document["titles"]
+    assert "not a whole Parquet file" in broken["problem"]
+    assert clip["mean_saliency"] > 0
+    shown = vsal("inspect", two_titles)
+    assert shown.code == 1
+    assert "not a whole Parquet file" in shown.stdout
+    assert "clip" in shown.stdout
+
+
+def test_a_damaged_title_is_told_by_export_and_the_others_written(
+    vsal: Callable[..., Result], two_titles: Path, tmp_path: Path
+) -> None:
+    result = vsal("export", two_titles, "--format", "csv", "--dest", tmp_path / "csv", "--json")
+    assert result.code == 1
+    assert [Path(file).name for file in result.document["files"]] == ["clip.csv"]
+    assert result.document["failed"][0]["title_id"] == "broken"
+    assert "not a whole Parquet file" in vsal("export", two_titles, "--format", "csv", "--dest", tmp_path).stdout
+
+
+def test_a_title_that_cannot_be_looked_at_is_told_by_verify_and_the_others_proved(
+    vsal: Callable[..., Result], two_titles: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "encoded" / "cut.encode.json").write_text("{")
+    result = vsal("verify", two_titles, "--encoded", tmp_path / "encoded", "--json")
+    assert result.code == 1
+    verdicts = {title["title_id"]: title for title in result.document["titles"]}
+    assert "not a whole Parquet file" in verdicts["broken"]["detail"]
+    assert "no record of an encode" in verdicts["cut"]["detail"]
+    assert verdicts["broken"]["verdict"] == verdicts["cut"]["verdict"] == "failed"
+    assert verdicts["clip"]["shots"], "the title after the damaged ones was not looked at"
+    shown = vsal("verify", two_titles, "--encoded", tmp_path / "encoded").stdout
+    assert "failed  broken" in shown
+    assert (tmp_path / "encoded" / "clip.proof.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
     outcomes = [
         Outcome("reached", "", "done", frames=48, duration_s=2.0, figures={"bytes": 1000, "bit_share": 0.41}),
         Outcome("missed", "", "done", frames=48, duration_s=2.0, figures={"bytes": 1000, "bit_share": 0.33}),
+        Outcome("has it", "", "done", figures={"bytes": 0, "bit_share": 0.452, "bit_share_without": 0.452}),
         Outcome("telemetry", "", "skipped", figures={"left_out": ("data bin_data",)}),
     ]
     summary = Summary("run", ("dest", "dest"), outcomes, seconds=14.0, startup_s=2.0)
@@ -127,4 +128,8 @@ def test_a_share_that_was_missed_and_streams_that_were_lost_are_told() -> None:
     assert told[1].endswith("96 frames, 0.0 MB, 4 kb/s: 8 frames/s")
     assert "reached: 25% of the picture gets 41.0% of the bits" in told
     assert "missed: 25% of the picture gets 33.0% of the bits, not the 40.0% asked for" in "\n".join(told)
+    has_it = (
+        "has it: 25% of the picture gets 45.2% of the bits: it has 45.2% without maps, so the 40.0% asked for need none"
+    )
+    assert has_it in told
     assert "telemetry: not kept: data bin_data" in told

@@ -10,7 +10,8 @@ from vsal.encode.codecs import ENCODERS
 from vsal.encode.codecs.base import FrameRun
 from vsal.encode.codecs.libav import LibavEncoder
 from vsal.encode.maps.regions import QpUnit
-from vsal.encode.proof.verify import Verdict, verify_title
+from vsal.encode.proof.verdict import Verdict
+from vsal.encode.proof.verify import verify_title
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source_facts import SourceFacts
 from vsal.encode.title import check_settings, encode_title

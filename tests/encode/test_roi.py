@@ -43,7 +43,7 @@ def encoded_qps(source: Path, prepared: Path, path: Path, settings: EncodeSettin
         wanted = FrameRange(start, title.frames, title.map_at(start).pts_start)
         found = frames(picture, wanted)
         encode_frames(FrameRun(found, picture, title.iter_maps(start), settings, start), str(path))
-    return [seen.qp for seen in decoded_from(str(path), 0.0, 1.0) if seen.qp is not None]
+    return [seen.qp for seen in decoded_from(str(path)) if seen.qp is not None]
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
@@ -202,7 +202,7 @@ def finer_side(source: Path, folder: Path, settings: EncodeSettings, frames_each
     for maps in (rows, None):
         path = folder / f"{maps is None}"
         encode_frames(FrameRun(frames(picture, found), picture, maps, settings), str(path))
-        pairs = zip(frames(picture, found), decoded_from(str(path), 0.0, 1.0), strict=True)
+        pairs = zip(frames(picture, found), decoded_from(str(path)), strict=True)
         changes.append([np.log(block_mse(luma(frame), luma(seen.frame), 16) + 0.05) for frame, seen in pairs])
     change = np.array(changes[0]) - np.array(changes[1])
     return np.array([frame[:, 10:].mean() - frame[:, :10].mean() for frame in change])

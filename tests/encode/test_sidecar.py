@@ -15,7 +15,8 @@ from tests.encode.test_title import settings_of
 from tests.encode.titles import wandering, write_manifest, write_source
 from vsal.encode.exports import ExportFormat, ExportSettings, export_title
 from vsal.encode.maps.rectangles import Rectangle, draw
-from vsal.encode.proof.verify import Verdict, verify_title
+from vsal.encode.proof.verdict import Verdict
+from vsal.encode.proof.verify import verify_title
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -24,7 +24,9 @@ WINDOWS = 3  # looked at, spread over the title
 WINDOW_FRAMES = 24
 TOLERANCE = 0.01  # of the bits
 STEPS = 6
-GAIN_RANGE = (-3.0, 4.0)  # of the manifest's offsets; they are clamped at 12 QP in any case
+MOST_GAIN = 4.0  # of the manifest's offsets; they are clamped at 12 QP in any case
+# A plan has one CPU; and so the strength is the same on every machine, as what x264 codes with more threads is not.
+TRIAL_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Solved:
     """A strength, and what it comes to in trial encodes of a few windows of the title.
 
     Attributes:
-        gain: multiplies the QP offsets.
+        gain: multiplies the QP offsets; 0 where the top area has its share without maps.
         asked: share of the bits that was asked for.
         achieved: share that the top area gets at this gain.
         measured_on: `windows` of trial, or the `whole` encode.
@@ -50,8 +52,20 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    rows: tuple[MapRow, ...]
-    frames: FrameRange
+    """Frames of a title, all of which lie in it."""
+
+    title: TitleManifest
+    start: int
+    end: int
+
+    def rows(self) -> Iterator[MapRow]:
+        """Its maps, read anew each time: those of a title in one piece are many."""
+        return self.title.iter_maps(self.start, self.end)
+
+    @property
+    def frames(self) -> FrameRange:
+        """As the source is asked for them."""
+        return FrameRange(self.start, self.end, next(self.rows()).pts_start)
 
 
 def solve_gain(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings) -> Solved:
@@ -59,14 +73,20 @@ def solve_gain(title: TitleManifest, facts: SourceFacts, settings: EncodeSetting
 
     What an area costs is measured by what an encode saves when that area is left gray; no encoder says it itself. The
     share grows with the gain, so it is found by the secant rule within a bracket.
+
+    An area that has its share without maps gets none: a smaller share could only be had by making worse what people
+    look at.
     """
     budget = settings.budget
     if budget is None:
         raise ValueError("the settings ask for no budget")
+    settings = replace(settings, threads=TRIAL_THREADS)
     trial = _Trial(facts, settings, QpMapping.of_settings(title.settings), budget, list(_windows(title)))
-    without, _ = trial.share(0.0)
+    without, plain_size = trial.share(0.0)
+    if without >= budget.bit_share:
+        return Solved(0.0, budget.bit_share, round(without, 4), round(without, 4), plain_size)
     tried = [(0.0, without)]
-    gain = 1.0 if without <= budget.bit_share else -0.5
+    gain = 1.0
     best: tuple[float, float, int] | None = None
     for _ in range(STEPS):
         achieved, size = trial.share(gain)
@@ -84,7 +104,7 @@ def solve_gain(title: TitleManifest, facts: SourceFacts, settings: EncodeSetting
 
 
 def _next_gain(tried: Sequence[tuple[float, float]], wanted: float) -> float:
-    """Linear between the two tries around the wanted share, or beyond the nearest two."""
+    """Linear between the two tries around the wanted share, or beyond the nearest two; never below 0."""
     below = [point for point in tried if point[1] <= wanted]
     above = [point for point in tried if point[1] > wanted]
     if below and above:
@@ -93,7 +113,7 @@ def _next_gain(tried: Sequence[tuple[float, float]], wanted: float) -> float:
         one, other = sorted(tried, key=lambda p: abs(p[1] - wanted))[:2]
     rise = other[1] - one[1]
     step = (wanted - one[1]) * (other[0] - one[0]) / rise if abs(rise) > 1e-6 else (0.5 if wanted > one[1] else -0.5)
-    return float(np.clip(one[0] + step, *GAIN_RANGE))
+    return float(np.clip(one[0] + step, 0.0, MOST_GAIN))
 
 
 def measure_share(
@@ -123,7 +143,7 @@ def spent_on_areas(
     """
     if settings.budget is None or encoded.end is None:
         raise ValueError("there is no budget, or no end")
-    window = _Window(tuple(title.iter_maps(encoded.start, encoded.end)), encoded)
+    window = _Window(title, encoded.start, encoded.end)
     trial = _Trial(facts, settings, QpMapping.of_settings(title.settings), settings.budget, [window])
     return trial.areas(1.0 if gain is None else gain, whole_bytes)
 
@@ -169,9 +189,12 @@ class _Trial:
     def _size(self, window: _Window, gain: float, gray_top: bool | None) -> int:
         found: Iterator[VideoFrame] = frames(self._facts, window.frames)
         if gray_top is not None:
-            found = _grayed(found, window, self._budget.top_area, gray_top)
-        maps = window.rows if gain != 0.0 else None
-        run = FrameRun(found, self._facts, maps, self._settings, window.frames.start, mapping=self._mapping, gain=gain)
+            found = _grayed(found, window.rows(), self._budget.top_area, gray_top)
+        maps = window.rows() if gain != 0.0 else None
+        run = FrameRun(
+            found, self._facts, maps, self._settings, window.start, mapping=self._mapping, gain=gain,
+            frame_count=window.end - window.start,
+        )  # fmt: skip
         with tempfile.TemporaryDirectory(prefix="vsal-budget-") as folder:
             path = os.path.join(folder, "trial")
             encode_frames(run, path)
@@ -183,23 +206,24 @@ def _windows(title: TitleManifest) -> Iterator[_Window]:
     shots = title.shots()
     for place in sorted(set(np.linspace(0, len(shots) - 1, WINDOWS).round().astype(int).tolist())):
         _, start, end = shots[place]
-        rows = tuple(islice(title.iter_maps(start, end), WINDOW_FRAMES))
-        stop = min(end, start + WINDOW_FRAMES)
-        rows = tuple(row for row in rows if row.frame_start < stop)
-        yield _Window(rows, FrameRange(start, stop, rows[0].pts_start))
+        yield _Window(title, start, min(end, start + WINDOW_FRAMES))
 
 
-def _grayed(found: Iterator[VideoFrame], window: _Window, share: float, gray_top: bool) -> Iterator[VideoFrame]:
-    """Frames with the top area, or all but it, left gray in every plane."""
-    for number, frame in enumerate(found, window.frames.start):
-        row = next(row for row in window.rows if row.frame_start <= number < row.frame_end)
-        blocks = top_area(row, share) if gray_top else ~top_area(row, share)
+def _grayed(found: Iterator[VideoFrame], rows: Iterable[MapRow], share: float, gray_top: bool) -> Iterator[VideoFrame]:
+    """Frames with the top area of their map, or all but it, left gray in every plane; both begin together."""
+    areas = chain.from_iterable(
+        repeat(top_area(row, share) if gray_top else ~top_area(row, share), row.frame_end - row.frame_start)
+        for row in rows
+    )
+    for frame, blocks in zip(found, areas, strict=False):
+        # The decoder still predicts from the picture it gave away.
+        frame.make_writable()
         wide = frame.format.components[0].bits > 8
         gray = 1 << (frame.format.components[0].bits - 1)
         for plane in frame.planes:
             pixels = np.frombuffer(plane, dtype=np.uint16 if wide else np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
-            side_y = -(-MACROBLOCK * plane.height // row.height)
-            side_x = -(-MACROBLOCK * plane.width // row.width)
+            side_y = -(-MACROBLOCK * plane.height // frame.height)
+            side_x = -(-MACROBLOCK * plane.width // frame.width)
             mask = blocks.repeat(side_y, axis=0).repeat(side_x, axis=1)[: plane.height, : plane.width]
             pixels[:, : plane.width][mask] = gray
         yield frame

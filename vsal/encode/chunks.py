@@ -32,7 +32,7 @@ class ChunkSpec:
         frame_end: one past the last frame.
         start_pts: timestamp of the first frame.
         mapping: by which saliency becomes QP, where cells or a gain ask for other offsets than the maps'.
-        gain: strength of the maps; None leaves them as they are.
+        gain: strength of the maps; None leaves them as they are, 0 encodes without.
         key: of everything that its bytes depend on.
         uri: where the chunk is published; its presence is its commit.
     """
@@ -154,7 +154,8 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
     local = storage.staging_file(spec.uri)
     try:
         with TitleManifest(spec.manifest_uri) as title:
-            maps = title.iter_maps(spec.frame_start, spec.frame_end) if spec.settings.roi else None
+            mapped = spec.settings.roi and spec.gain != 0.0
+            maps = title.iter_maps(spec.frame_start, spec.frame_end) if mapped else None
             times = _encode(spec, maps, local, on_frame)
         if len(times) != count:
             raise TitleFailed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vsal import storage
+from vsal.errors import Reason
 from vsal.manifest.schema import ManifestError, MapRow, maps_folder, maps_uri, titles_uri
 from vsal.manifest.title import TitleManifest
 from vsal.manifest.titles import TitleRecord, read_titles
@@ -30,13 +31,21 @@ class Manifest:
     def titles(self) -> list[TitleRecord]:
         """How each title ended, from titles.parquet; without that file from the manifest files' footers.
 
+        A manifest file that cannot be read is then a failed title, with the reason.
+
         Raises:
-            ManifestError: a file is damaged.
+            ManifestError: titles.parquet is damaged.
         """
         records = read_titles(self.out)
         return [self._record(title_id) for title_id in self.title_ids()] if records is None else records
 
     def _record(self, title_id: str) -> TitleRecord:
+        try:
+            return self._read(title_id)
+        except ManifestError as error:
+            return TitleRecord(title_id, "", "failed", str(Reason.UNREADABLE), str(error))
+
+    def _read(self, title_id: str) -> TitleRecord:
         with self.title(title_id) as title:
             return TitleRecord(
                 title_id=title_id,

@@ -117,7 +117,10 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
         bit_share, left_out = outcome.figures.get("bit_share"), outcome.figures.get("left_out")
         if bit_share is not None and budget is not None:
             told.append(f"{name}: {budget.top_area:.0%} of the picture gets {bit_share:.1%} of the bits")
-            if abs(bit_share - budget.bit_share) > SHARE_MISSED:
+            without = outcome.figures.get("bit_share_without")
+            if without is not None and without >= budget.bit_share:
+                told[-1] += f": it has {without:.1%} without maps, so the {budget.bit_share:.1%} asked for need none"
+            elif abs(bit_share - budget.bit_share) > SHARE_MISSED:
                 told[-1] += f", not the {budget.bit_share:.1%} asked for: offsets stay within 12 QP"
         if left_out:
             told.append(f"{name}: not kept: {escape(', '.join(left_out))}")

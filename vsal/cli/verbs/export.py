@@ -27,16 +27,28 @@ def export(
     max_rectangles: Annotated[int, typer.Option(help="Regions a map at most (ffmpeg-filter).")] = 600,
     bit_depth: Annotated[int, typer.Option(help="Of the encode (ffmpeg-filter).")] = 8,
 ) -> int:
-    """Write the maps in the format of an encoder that runs elsewhere."""
+    """Write the maps in the format of an encoder that runs elsewhere.
+
+    A title whose manifest is damaged is told, and the others go on; the exit code is then 1.
+    """
+    from rich.markup import escape
+
+    from vsal import storage
     from vsal.encode.exports import ExportSettings, export_title
+    from vsal.errors import VsalError
     from vsal.manifest import read_manifest
 
     manifest = read_manifest(out)
     settings = ExportSettings(crf=crf, max_rectangles=max_rectangles, bit_depth=bit_depth)
-    written = []
+    storage.check_writable(dest)
+    written, failed = [], []
     for title_id in title or manifest.title_ids():
-        with manifest.title(title_id) as found:
-            written += export_title(found, kind, dest, settings)
-    screen.document({"format": str(kind), "files": written})
-    screen.show(f"[bold]{len(written)} files[/] written to {dest}")
-    return 0
+        try:
+            with manifest.title(title_id) as found:
+                written += export_title(found, kind, dest, settings)
+        except (VsalError, OSError) as error:
+            failed.append({"title_id": title_id, "detail": str(error)})
+    screen.document({"format": str(kind), "files": written, "failed": failed})
+    screen.show(f"[bold]{len(written)} files[/] written to {escape(dest)}")
+    screen.show(*(f"[red]failed[/]  {escape(one['title_id'])}  {escape(one['detail'])}" for one in failed))
+    return 1 if failed else 0

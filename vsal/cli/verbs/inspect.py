@@ -39,7 +39,8 @@ def inspect(
 ) -> int:
     """Summarise a manifest; draw a title's shots with heat map and QP map.
 
-    `vsal inspect OUT --title ID --png DIR` writes an overview and a page for each shot.
+    `vsal inspect OUT --title ID --png DIR` writes an overview and a page for each shot. A title whose manifest file is
+    damaged is told, and the others go on; the exit code is then 1.
     """
     from vsal import manifest as manifests
     from vsal.errors import SettingsError
@@ -66,11 +67,11 @@ def inspect(
         with screen.log.status("drawing"), manifest.title(title) as opened:
             pictures = draw_title(opened, png, shot)
 
-    described = [asdict(r) | (f or {}) for r, f in zip(records, figures, strict=True)]
+    described = [asdict(r) | (f or _unread(r)) for r, f in zip(records, figures, strict=True)]
     screen.document({"out": out, "totals": _totals(records), "titles": described, "pictures": pictures})
     if not screen.as_json:
-        screen.show(_table(described), *_words(records), *_makers(described), *_drawn(pictures))
-    return 0
+        screen.show(_table(described), *_words(records), *_problems(described), *_makers(described), *_drawn(pictures))
+    return 1 if any("problem" in item for item in described) else 0
 
 
 def _figures(manifest: Manifest, records: Sequence[TitleRecord]) -> list[dict[str, Any] | None]:
@@ -96,11 +97,16 @@ def _figures(manifest: Manifest, records: Sequence[TitleRecord]) -> list[dict[st
                     "saliency_mode": title.settings.get("saliency_mode"),
                     "aggregator": title.settings.get("aggregator"),
                 }
-        except ManifestError as error:
+        except (ManifestError, OSError) as error:
             return {"problem": str(error)}
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(figures, records))
+
+
+def _unread(record: TitleRecord) -> dict[str, Any]:
+    """Of a title that no run tells of, and whose manifest file cannot be read."""
+    return {"problem": record.detail} if record.status == "failed" and not record.uri else {}
 
 
 def _totals(records: Sequence[TitleRecord]) -> dict[str, int]:
@@ -154,6 +160,17 @@ def _words(records: Sequence[TitleRecord]) -> list[str]:
     if len(records) > READ_THROUGH:
         told.append("Mean saliency and QP range of a title: --title ID")
     return told
+
+
+def _problems(described: Sequence[dict[str, Any]]) -> list[str]:
+    """Titles whose manifest file cannot be read, with the reason and the remedy."""
+    from rich.markup import escape
+
+    return [
+        f"[red]damaged[/]  {escape(item['title_id'])}  {escape(item['problem'])}"
+        for item in described
+        if "problem" in item and item["status"] != "failed"
+    ]
 
 
 def _makers(described: Sequence[dict[str, Any]]) -> list[str]:

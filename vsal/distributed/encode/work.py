@@ -121,5 +121,6 @@ def _outcome(item: Item, status: Literal["done", "skipped"], record: dict[str, A
             "chunks": len(record["chunks"]),
             "left_out": tuple(record["left_out"]),  # streams of the source that the container does not hold
             "bit_share": (record["budget"] or {}).get("achieved"),  # of the top area, where one was asked for
+            "bit_share_without": (record["budget"] or {}).get("without"),  # where that is enough, no maps are given
         },
     )

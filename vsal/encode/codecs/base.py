@@ -36,6 +36,7 @@ class FrameRun:
         mapping: by which saliency becomes QP, where cells or `gain` ask for other offsets than the maps'.
         gain: strength of the maps; None leaves them as they are.
         on_frame: told how many frames are done.
+        frame_count: of the run, where its last map goes on beyond it; None where the maps end with the frames.
     """
 
     frames: Iterable[VideoFrame]
@@ -46,6 +47,7 @@ class FrameRun:
     mapping: QpMapping = field(default_factory=QpMapping)
     gain: float | None = None
     on_frame: Callable[[int], None] = _unwatched
+    frame_count: int | None = None
 
 
 class Encoder(ABC):

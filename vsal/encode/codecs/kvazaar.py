@@ -137,7 +137,7 @@ class Kvazaar(Encoder):
         with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
             if run.maps is not None:
                 rows = list(run.maps)
-                end = rows[-1].frame_end
+                end = rows[-1].frame_end if run.frame_count is None else run.first_frame + run.frame_count
                 arrays = list(roi_frames(rows, run.mapping, run.first_frame, end, run.gain))
                 map_file = os.path.join(folder, "roi.txt")
                 with open(map_file, "w", encoding="ascii") as file:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vsal.encode.proof.verify import ShotProof, TitleProof
+from vsal.encode.proof.verdict import ShotProof, TitleProof
 
 _PANEL_WIDTH = 480
 _LINE = 26

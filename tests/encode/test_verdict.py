@@ -1,0 +1,49 @@
+"""What is read off the blocks of an encode: verdicts and displacement, on maps as people's attention makes them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vsal.encode.proof.verdict import Verdict, proof_of
+
+
+def offsets(seed: int, size: tuple[int, int]) -> np.ndarray:
+    """QP offsets of a few soft subjects."""
+    random = np.random.default_rng(seed)
+    spots = np.zeros(size, np.float32)
+    for _ in range(3):
+        spots[random.integers(size[0]), random.integers(size[1])] = 1
+    soft = cv2.GaussianBlur(spots, (0, 0), size[0] / 10)
+    soft /= soft.max()
+    log2 = np.log2(0.2 + 0.8 * soft.astype(np.float64))
+    return np.rint(-3 * (log2 - log2.mean()))
+
+
+@pytest.mark.parametrize("size", [(30, 54), (8, 14)])  # 480p in blocks of 16 and of 64
+@pytest.mark.parametrize("shift", [(0, 0), (0, 1), (1, 0), (-1, -1)])
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_displaced_map_is_seen_and_one_in_place_left_alone(
+    size: tuple[int, int], shift: tuple[int, int], seed: int
+) -> None:
+    """As changes of PSNR show maps: half a dB a QP, under noise that leaves a correlation of about 0.95."""
+    asked = offsets(seed, (size[0] + 2, size[1] + 2))
+    noise = np.random.default_rng(seed).normal(0, 0.3 * 0.5 * asked.std(), size)
+    measured = 0.5 * asked[1 - shift[0] :, 1 - shift[1] :][: size[0], : size[1]] + noise
+    proof = proof_of(0, 0, "psnr", asked[1:-1, 1:-1], measured)
+    assert proof.shift == shift
+    assert proof.verdict is (Verdict.OBEYED if shift == (0, 0) else Verdict.WEAK)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_map_with_the_opposite_sign_and_none_at_all_are_ignored(seed: int) -> None:
+    asked = offsets(seed, (30, 54))
+    noise = np.random.default_rng(seed).normal(0, 1.0, asked.shape)
+    for measured in (-asked, noise, np.zeros_like(asked)):
+        for method in ("qp", "psnr"):
+            assert proof_of(0, 0, method, asked, measured).verdict is Verdict.IGNORED
