@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from vsal.cli.options import verb
 from vsal.cli.screen import Screen
-from vsal.settings import SHIPPED_MODEL, PrepareSettings, RunSettings
+from vsal.settings import SHIPPED_MODEL, AggregatorName, PrepareSettings, RunSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from vsal.evaluate.saliency import Evaluation
 
-AGGREGATORS = ("mean", "ema", "max", "motion", "learned")
+AGGREGATORS: tuple[str, ...] = get_args(AggregatorName)
 TIME_AXIS = frozenset(
-    {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
+    {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "smooth_s", "accept_licence"}
 )
 
 
@@ -51,7 +51,8 @@ def saliency(
         list[str] | None,
         typer.Option(
             "--aggregator",
-            help="mean, ema, max, motion or learned; for each one [default: all]. learned is for models of kind video.",
+            help="mean, ema, max, motion, learned or smooth; for each one [default: all]. "
+            "learned is for models of kind video.",
         ),
     ] = None,
     judge_rate: Annotated[
@@ -105,6 +106,7 @@ def saliency(
         "map_interval": settings.map_interval,
         "samples_per_map": settings.samples_per_span or settings.samples_per_map,
         "ema_alpha": settings.alpha,
+        "smooth_s": settings.smooth_s,
         "judge_rate": judge_rate,
     }
     screen.document(document)
