@@ -118,6 +118,7 @@ def test_options_reach_the_driver_and_the_rest_keeps_its_default(
         (["--map-interval", "often"], "--map-interval"),
         (["--map-interval", "0.01"], "--sample-rate 100"),
         (["--aggregator", "median"], "--aggregator"),
+        (["--aggregator", "smooth", "--smooth-s", "3"], "--smooth-s: Input should be less than or equal to 2"),
         (["--shot-detector", "transnetv2"], "--shot-model"),
         (["--qp-limit", "40"], "--qp-limit"),
         (["--attempts", "0"], "--attempts"),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vsal.errors import SettingsError
 
-AggregatorName = Literal["mean", "ema", "max", "motion", "learned"]
+AggregatorName = Literal["mean", "ema", "max", "motion", "learned", "smooth"]
 SaliencyMode = Literal["image", "video"]
 ShotDetectorName = Literal["adaptive", "content", "transnetv2"]
 Device = Literal["auto", "cpu", "gpu"]
@@ -27,6 +27,9 @@ SHIPPED_MODEL = SHIPPED_MODELS["image"]
 # SalEMA (Linardos et al., BMVC 2019) weighs each new frame by 0.1 at 30 frames a second: half of what is remembered has
 # gone after ln 0.5 / ln 0.9 = 6.6 frames. In seconds it holds for any sample rate.
 SALEMA_HALF_LIFE_S = 0.22
+
+# The samples of twice that are held for every open title: about 1000 at the highest rate, 70 MB of masks of 128x72.
+LONGEST_SMOOTH_S = 2.0
 
 
 class _Settings(BaseModel):
@@ -44,6 +47,7 @@ class PrepareSettings(_Settings):
     aggregator: AggregatorName = "ema"  # where none is given: learned in mode video, mean with one map a shot
     ema_alpha: Annotated[float, Field(gt=0, le=1)] | None = None  # weight of a new sample; overrides the half-life
     ema_half_life_s: Annotated[float, Field(gt=0)] = SALEMA_HALF_LIFE_S
+    smooth_s: Annotated[float, Field(gt=0, le=LONGEST_SMOOTH_S)] = 1 / 3  # to either side of a map's middle
     shot_detector: ShotDetectorName = "adaptive"
     shot_model: str | None = None  # a TransNetV2 ONNX file
     min_shot_s: Annotated[float, Field(ge=0)] = 0.6
@@ -107,8 +111,12 @@ class PrepareSettings(_Settings):
         return self.model_copy(update={"shot_model": f"sha256:{hashlib.sha256(shot_model).hexdigest()}"})
 
     def shaping(self) -> dict[str, Any]:
-        """The settings as plain values, for metadata and fingerprint; `model` is left to its hash."""
-        return self.model_dump(mode="json", exclude={"model"})
+        """The settings as plain values, for metadata and fingerprint; `model` is left to its hash.
+
+        `smooth_s` is there where the aggregator uses it: it makes no other map anew.
+        """
+        unused = set() if self.aggregator == "smooth" else {"smooth_s"}
+        return self.model_dump(mode="json", exclude={"model"} | unused)
 
 
 class RunSettings(_Settings):

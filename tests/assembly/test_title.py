@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsal.assembly import JoinBroken, TitleAssembly
+from vsal.assembly.maps import LEVEL_STEP
+from vsal.assembly.masks import TwoSided
 from vsal.errors import TitleFailed
 from vsal.manifest import MapRow
 from vsal.saliency import Masks
@@ -152,8 +154,10 @@ def test_segments_in_any_order_give_the_rows_of_one_piece(data) -> None:
     )
     rate = data.draw(st.sampled_from([3.0, 8.0, 0.7]))
     chosen = settings_of(
-        data.draw(st.sampled_from(["mean", "ema", "max", "motion"])), data.draw(st.sampled_from([2.0, "shot"])), rate
-    )
+        data.draw(st.sampled_from(["mean", "ema", "max", "motion", "smooth"])),
+        data.draw(st.sampled_from([0.8, 2.0, "shot"])),
+        rate,
+    ).model_copy(update={"smooth_s": data.draw(st.sampled_from([1 / 3, 1.0]))})
     cuts = data.draw(st.lists(st.integers(1, frames - 1), unique=True, max_size=6)) if frames > 1 else []
     starts = [0, *sorted(cuts)]
     pieces = chunks_of(title, starts, data.draw(st.integers(1, 40)), rate)
@@ -214,6 +218,64 @@ def test_mean_rests_on_the_samples_of_its_own_map() -> None:
     middle = rows[5]
     frame = (middle.frame_start + middle.frame_end) / 2
     assert abs(float(middle.saliency.mean()) / 255 - frame / 99) < 0.03
+
+
+def jumping(frames: int, at: int) -> Title:
+    """A title whose subject is at the left, and from frame `at` on at the right."""
+    title = quiet(frames)
+    title.masks[:] = 0.0
+    title.masks[:at, :, :2] = title.masks[at:, :, -2:] = 1.0
+    return title
+
+
+def test_smooth_leaves_half_of_the_ghost_behind_at_most_and_a_faint_one_before() -> None:
+    title = jumping(100, 46)  # samples lie at 42 and 50
+    left, right = {}, {}
+    for name in ("ema", "smooth"):
+        rows = rows_of(chunks_of(title, [0], 50, 3.0), settings_of(name, 0.33, 3.0), 1)
+        left[name] = np.array([row.saliency[:, 0].mean() for row in rows if row.frame_start >= 46]) / 255
+        right[name] = np.array([row.saliency[:, -1].mean() for row in rows if row.frame_start < 46]) / 255
+    assert 0.3 < left["ema"][0] < 0.4
+    assert 0 < left["smooth"].max() < left["ema"].max() / 2
+    assert left["smooth"].sum() < left["ema"].sum() / 2
+    assert not right["ema"].any()
+    assert 0.01 < right["smooth"].max() < 0.1
+    assert not right["smooth"][:-1].any()  # a third of a second before, and no earlier
+
+
+def test_smooth_ends_at_cuts() -> None:
+    title = quiet(100, (50,))
+    title.masks[:50], title.masks[50:] = 0.0, 1.0
+    rows = rows_of(chunks_of(title, [0], 50, 3.0), settings_of("smooth", 0.33, 3.0), 1)
+    assert [row.saliency.mean() for row in rows] == [0.0 if row.shot == 0 else 255.0 for row in rows]
+
+
+def test_a_title_backwards_has_the_smooth_maps_backwards() -> None:
+    # Nine frames a sample, and a sample at either end: the clock is the same both ways.
+    title = quiet(9 * 12 + 1)
+    there, back = (
+        rows_of(chunks_of(shown, [0], 30, 25 / 9), settings_of("smooth", 0.36, 25 / 9), 1)
+        for shown in (title, replace(title, masks=title.masks[::-1]))
+    )
+    assert [row.frame_start for row in there] == [title.frames - row.frame_end for row in reversed(back)]
+    for row, other in zip(there, reversed(back), strict=True):
+        np.testing.assert_allclose(row.saliency.astype(int), other.saliency.astype(int), atol=LEVEL_STEP)
+
+
+def test_smooth_maps_come_in_order_a_map_or_two_later() -> None:
+    assemblies = [
+        TitleAssembly("t", info(), 1, settings_of(name, 0.33, 3.0), ContentCuts()) for name in ("mean", "smooth")
+    ]
+    counts, late = [0, 0], []
+    for chunk, masks in chunks_of(quiet(200), [0], 1, 3.0):
+        for i, assembly in enumerate(assemblies):
+            rows = assembly.add(chunk, inferred(masks))
+            assert [row.map for row in rows] == list(range(counts[i], counts[i] + len(rows)))
+            counts[i] += len(rows)
+        late.append(counts[0] - counts[1])
+    assert max(late) == 2
+    assert late[-1] > 0
+    assert len(list(assemblies[1].close())) + counts[1] == len(list(assemblies[0].close())) + counts[0]
 
 
 def test_a_piece_without_a_sample_takes_the_nearest_of_its_shot() -> None:
@@ -296,10 +358,15 @@ def test_a_missing_segment_is_never_called_done() -> None:
         rows_of(pieces[:1], PrepareSettings(), 2)
 
 
-def test_memory_does_not_grow_with_the_title() -> None:
-    assembly = TitleAssembly("t", info(), 1, PrepareSettings(), AdaptiveCuts())
+@pytest.mark.parametrize("aggregator", ["ema", "smooth"])
+def test_memory_does_not_grow_with_the_title(aggregator: str) -> None:
+    assembly = TitleAssembly("t", info(), 1, settings_of(aggregator, 0.33, 3.0), AdaptiveCuts())
+    masks_held = []
     held = []
     for chunk, masks in chunks_of(quiet(5000), [0], 100, 3.0):
         assembly.add(chunk, inferred(masks))
         held.append(len(assembly._maps._pts) + len(assembly._maps._samples) + len(assembly._maps._span))
+        if isinstance(assembly._maps._masks, TwoSided):
+            masks_held.append(len(assembly._maps._masks._samples) + len(assembly._maps._masks._open))
     assert max(held) < 60
+    assert max(masks_held, default=0) < 10

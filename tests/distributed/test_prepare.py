@@ -84,19 +84,21 @@ def test_a_learned_memory_is_the_same_in_one_segment_and_many(clip: Path, video_
 
 
 @pytest.mark.parametrize(
-    ("data", "mode"),
+    ("data", "mode", "aggregator"),
     [
-        (wrap(theirs.clip_model(6, 32, 48), Interface("clip")), "image"),
-        (wrap(theirs.unisal(), Interface("recurrent", output="log-density")), "image"),
-        (build_step(), "video"),
+        (wrap(theirs.clip_model(6, 32, 48), Interface("clip")), "image", "mean"),
+        (wrap(theirs.unisal(), Interface("recurrent", output="log-density")), "image", "smooth"),
+        (build_step(), "video", "mean"),
     ],
     ids=["clip", "recurrent", "step"],
 )
 def test_models_with_a_memory_see_each_shot_from_its_beginning(
-    data: bytes, mode: Any, clip: Path, tmp_path: Path
+    data: bytes, mode: Any, aggregator: Any, clip: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "it.onnx").write_bytes(data)
-    settings = PrepareSettings(saliency_mode=mode, model=str(tmp_path / "it.onnx"), aggregator="mean", sample_rate=6)
+    settings = PrepareSettings(
+        saliency_mode=mode, model=str(tmp_path / "it.onnx"), aggregator=aggregator, sample_rate=6
+    )
     shutil.copy(clip, tmp_path / "copy.mp4")
     titles = [Title("t", str(clip)), Title("other", str(tmp_path / "copy.mp4"))]  # two at a time in one session
     assert prepare(titles, tmp_path / "out", settings, segment_s=2, saliency_actors=1).count("done") == 2

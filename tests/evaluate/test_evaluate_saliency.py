@@ -167,14 +167,14 @@ def test_maps_are_those_that_prepare_writes(interval: Any) -> None:
     sampled = [i for i in range(n) if on_clock(i, 24, 6)]
     samples = [Sample(i, moments.sample_motion[at], masks[at], gates[at]) for at, i in enumerate(sampled)]
     stretch = Stretch(0, np.arange(n), np.zeros(n), np.zeros(n, np.float32), [(0, 854, 480)], samples, None)
-    for aggregator in ("mean", "ema", "max", "motion", "learned"):
-        ours = aggregated(Masks(masks, gates), moments.sample_motion, moments.sample_keys, aggregator, settings)
+    for aggregator in ("mean", "ema", "max", "motion", "learned", "smooth"):
+        ours = aggregated(Masks(masks, gates), moments, aggregator, settings)
         policy = MapPolicy(
             title_id="t",
             clock=SampleClock(6, Fraction(1, 24)),
             samples_per_span=settings.samples_per_span,
             samples_per_shot=settings.samples_per_map,
-            aggregator=make_aggregator(aggregator, settings.alpha),
+            aggregator=make_aggregator(aggregator, settings.alpha, settings.smooth_s),
             mapping=QpMapping("rd", 0.2, 6, 6),
             time_base=Fraction(1, 24),
             orientation=UPRIGHT,

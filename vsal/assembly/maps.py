@@ -9,11 +9,12 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from vsal.assembly.masks import Masked, Piece, TimedSample, make_piece_masks
 from vsal.assembly.stitch import Sample, Stretch
 from vsal.manifest import MapRow
 from vsal.roi.grid import block_grid_shape, block_means
 from vsal.roi.qp import QpMapping, qp_offsets
-from vsal.temporal import AnyAggregator, Fold, Mask
+from vsal.temporal import AnyAggregator, Mask
 from vsal.video.clock import SampleClock
 from vsal.video.orientation import Orientation
 
@@ -44,18 +45,6 @@ class MapPolicy:
     orientation: Orientation
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Frames that share a map: a span of the clock, cut at the shot's ends."""
-
-    shot: int
-    start: int
-    end: int  # one past the last
-    pts_start: int
-    pts_end: int
-    motion: float
-
-
 class MapBuilder:
     """Turns frames, cuts and samples into rows as they become final.
 
@@ -64,7 +53,7 @@ class MapBuilder:
 
     def __init__(self, policy: MapPolicy) -> None:
         self._policy = policy
-        self._fold: Fold[object] = Fold(policy.aggregator)  # type: ignore[arg-type]
+        self._masks = make_piece_masks(policy.aggregator, policy.clock.rate_hz, policy.time_base)
         self._base = 0  # the first frame that no row holds yet
         self._pts = np.empty(0, np.int64)  # of the frames from there on
         self._motion = np.empty(0, np.float32)
@@ -75,7 +64,7 @@ class MapBuilder:
         self._settled = 0  # frames before it have their cuts final
         self._shot = 0
         self._shot_samples = _EvenlySpaced(policy.samples_per_shot)
-        self._waiting: list[_Piece] = []  # of this shot, without a sample of their own
+        self._waiting: list[Piece] = []  # of this shot, without a sample of their own
         self._nearest: tuple[int, MapRow] | None = None  # this shot's last sampled frame and its map
         self.maps = 0
 
@@ -129,32 +118,38 @@ class MapBuilder:
 
     def _emit(self, start: int, end: int, closes: bool, pts_end: int) -> Iterator[MapRow]:
         count = end - start
-        piece = _Piece(self._shot, start, end, int(self._pts[0]), pts_end, float(self._motion[:count].mean()))
-        inside = [sample for sample in self._samples if sample.frame < end]
-        self._samples = self._samples[len(inside) :]
+        piece = Piece(self._shot, start, end, int(self._pts[0]), pts_end, float(self._motion[:count].mean()))
+        inside = self._inside(end, pts_end)
         self._pts, self._motion, self._span = self._pts[count:], self._motion[count:], self._span[count:]
         self._base = end
+        for masked in self._masks.add(piece, inside):
+            yield from self._placed(masked)
+        if closes:
+            for masked in self._masks.close_shot():
+                yield from self._placed(masked)
+            yield from self._close_shot()
+
+    def _inside(self, end: int, pts_end: int) -> list[TimedSample]:
+        """The samples up to that frame that make a map, taken out of those that are open."""
+        inside = [sample for sample in self._samples if sample.frame < end]
+        self._samples = self._samples[len(inside) :]
         if self._policy.samples_per_span is None:
             for sample in inside:
                 self._shot_samples.add(sample)
             inside = self._shot_samples.pick()
             self._shot_samples.clear()
-        if inside:
-            yield from self._sampled(piece, inside)
-        else:
-            self._waiting.append(piece)
-        if closes:
-            yield from self._close_shot()
+        times = np.append(self._pts[: end - self._base], pts_end)
+        middles = (times[:-1] + times[1:]) / 2
+        return [TimedSample(float(middles[sample.frame - self._base]), sample) for sample in inside]
 
-    def _sampled(self, piece: _Piece, samples: list[Sample]) -> Iterator[MapRow]:
-        if not self._policy.aggregator.carries:
-            self._fold.restart()
-        for sample in samples:
-            gate = None if sample.gate is None else sample.gate.astype(np.float32, copy=False)
-            self._fold.add(sample.mask.astype(np.float32, copy=False), sample.motion, gate)
-        row = self._row(piece, self._fold.mask(), len(samples))
-        yield from self._resolve(samples[0].frame, row)
-        self._nearest = (samples[-1].frame, row)
+    def _placed(self, masked: Masked) -> Iterator[MapRow]:
+        piece, samples, mask = masked
+        if mask is None:
+            self._waiting.append(piece)
+            return
+        row = self._row(piece, mask, len(samples))
+        yield from self._resolve(samples[0].sample.frame, row)
+        self._nearest = (samples[-1].sample.frame, row)
         yield self._counted(row)
 
     def _resolve(self, later_frame: int, later: MapRow | None) -> Iterator[MapRow]:
@@ -171,10 +166,9 @@ class MapBuilder:
     def _close_shot(self) -> Iterator[MapRow]:
         yield from self._resolve(0, None)
         self._nearest = None
-        self._fold.restart()
         self._shot += 1
 
-    def _borrowed(self, piece: _Piece, row: MapRow) -> MapRow:
+    def _borrowed(self, piece: Piece, row: MapRow) -> MapRow:
         return replace(
             row,
             frame_start=piece.start,
@@ -185,7 +179,7 @@ class MapBuilder:
             motion=piece.motion,
         )
 
-    def _row(self, piece: _Piece, mask: Mask | None, samples: int) -> MapRow:
+    def _row(self, piece: Piece, mask: Mask | None, samples: int) -> MapRow:
         width, height = self._size_at(piece.start)
         if mask is None:
             levels = np.full(block_grid_shape(width, height), NOBODY_LOOKED, np.uint8)

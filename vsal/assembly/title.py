@@ -56,7 +56,7 @@ class TitleAssembly:
                 clock=self._clock,
                 samples_per_span=settings.samples_per_span,
                 samples_per_shot=settings.samples_per_map,
-                aggregator=make_aggregator(settings.aggregator, settings.alpha),
+                aggregator=make_aggregator(settings.aggregator, settings.alpha, settings.smooth_s),
                 mapping=QpMapping.of_settings(settings.model_dump()),
                 time_base=info.time_base,
                 orientation=info.orientation,

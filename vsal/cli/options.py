@@ -31,6 +31,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "aggregator": (MAPS, "How samples become a map; in mode video learned, with --map-interval shot mean."),
     "ema_alpha": (MAPS, "Weight of a new sample in the moving average, 0 to 1; overrides --ema-half-life-s."),
     "ema_half_life_s": (MAPS, "Seconds after which the moving average has forgotten half."),
+    "smooth_s": (MAPS, "Seconds to either side of a map's middle that --aggregator smooth averages over, up to 2."),
     "shot_detector": (SHOTS, "Rule that finds the cuts."),
     "shot_model": (SHOTS, "TransNetV2 ONNX file, for --shot-detector transnetv2."),
     "min_shot_s": (SHOTS, "Shortest shot, in seconds."),
@@ -137,7 +138,8 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     words, numbers = _shape(field.annotation)
     kind: Any = bool if bool in numbers else str if words else next(iter(numbers), str)
     if default is not None and kind is not bool:
-        text = f"{text} [dim]\\[default: {default}][/]"
+        shown = round(default, 3) if isinstance(default, float) else default
+        text = f"{text} [dim]\\[default: {shown}][/]"
     if words and not numbers:
         text = f"{text} [dim]\\[{'|'.join(words)}][/]"
     info = typer.Option(

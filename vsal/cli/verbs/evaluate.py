@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 AGGREGATORS: tuple[str, ...] = get_args(AggregatorName)
 SHAPING = frozenset(
-    {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "accept_licence"}
+    {"sample_rate", "map_interval", "samples_per_map", "ema_alpha", "ema_half_life_s", "smooth_s", "accept_licence"}
     | {"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}
 )
 
@@ -53,7 +53,7 @@ def saliency(
         list[str] | None,
         typer.Option(
             "--aggregator",
-            help="mean, ema, max, motion or learned; for each one [default: all; with gaze: prepare's own]. "
+            help="mean, ema, max, motion, learned or smooth; for each one [default: all; with gaze: prepare's own]. "
             "learned is for models of kind video.",
         ),
     ] = None,
@@ -141,6 +141,7 @@ def saliency(
         "map_interval": settings.map_interval,
         "samples_per_map": settings.samples_per_span or settings.samples_per_map,
         "ema_alpha": settings.alpha,
+        "smooth_s": settings.smooth_s,
         "judge_rate": judge_rate,
     }
     screen.document(document)

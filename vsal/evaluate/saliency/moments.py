@@ -46,6 +46,8 @@ class Moments:
         seen: one for each model.
         sample_keys: [m], the map that each sample goes into.
         sample_motion: [m], mean absolute luma change against the frame before, 0..255.
+        sample_s: [m], the middle of its frame's time, in seconds.
+        map_s: when the frames of each map begin and end, in seconds.
         judged_keys: [n], the map that is in force at each judged frame.
         size: (width, height) of the picture whose blocks are counted.
         grids: float32 [n, rows, cols], the true share of each block; of a gaze set all zero.
@@ -56,6 +58,8 @@ class Moments:
     seen: list[Seen]
     sample_keys: list[Key]
     sample_motion: list[float]
+    sample_s: list[float]
+    map_s: dict[Key, tuple[float, float]]
     judged_keys: list[Key]
     size: tuple[int, int]
     grids: Floats
@@ -90,18 +94,22 @@ def read_moments(
     """
     pictures: list[list[Bytes]] = [[] for _ in inputs]
     motions: list[list[Bytes]] = [[] for _ in inputs]
-    sample_keys, sample_motion, judged_keys = [], [], []
+    sample_keys, sample_motion, sample_s, judged_keys = [], [], [], []
+    map_s: dict[Key, tuple[float, float]] = {}
     truths: list[tuple[Floats, npt.NDArray[np.int32]] | Floats] = []
     size, aspect = still_size(16 / 9), 16 / 9  # of the first sample from there on, and an item begins with one
     before: Frame | None = None
     for frame in item.frames():
         key = _key(frame, item.fps, settings)
+        frame_s = 1.0 / (item.fps or 1.0)
+        map_s[key] = (map_s[key][0] if key in map_s else frame.index * frame_s, (frame.index + 1) * frame_s)
         if item.fps is None or on_clock(frame.index, item.fps, settings.sample_rate):
             picture = frame.picture()
             aspect = picture.aspect
             size = picture.size if item.fps is not None else still_size(aspect)
             last = picture if before is None else before.picture()
             sample_keys.append(key)
+            sample_s.append((frame.index + 0.5) * frame_s)
             sample_motion.append(float(picture.change(last, MOTION_SIZE).mean()))
             for wants, shown, moved in zip(inputs, pictures, motions, strict=True):
                 at = wants.size_for(aspect)
@@ -124,13 +132,15 @@ def read_moments(
         grids = (
             np.stack([t for t in truths if isinstance(t, np.ndarray)]) if truths else np.zeros((0, 1, 1), np.float32)
         )
-        return Moments(seen, sample_keys, sample_motion, judged_keys, size, grids, None, None)
+        return Moments(seen, sample_keys, sample_motion, sample_s, map_s, judged_keys, size, grids, None, None)
     pairs = [t for t in truths if isinstance(t, tuple)]
     blank = np.zeros((len(pairs), 1, 1), np.float32)
     if not pairs:
-        return Moments(seen, sample_keys, sample_motion, [], size, blank, blank, blank.astype(np.int32))
+        return Moments(
+            seen, sample_keys, sample_motion, sample_s, map_s, [], size, blank, blank, blank.astype(np.int32)
+        )
     density, counts = np.stack([d for d, _ in pairs]), np.stack([c for _, c in pairs])
-    return Moments(seen, sample_keys, sample_motion, judged_keys, size, blank, density, counts)
+    return Moments(seen, sample_keys, sample_motion, sample_s, map_s, judged_keys, size, blank, density, counts)
 
 
 def mean_truth(item: Item, truth: str, judge_rate_hz: float) -> Floats | None:

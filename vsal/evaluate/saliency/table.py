@@ -20,7 +20,8 @@ from vsal.roi.grid import block_means
 from vsal.saliency import Masks, SaliencySession
 from vsal.saliency.prior import FIXED_PRIOR
 from vsal.settings import PrepareSettings
-from vsal.temporal import Fold, make_aggregator
+from vsal.temporal import Fold, Smooth, make_aggregator
+from vsal.temporal.smooth import LogSum
 
 UNSEEN = 128 / 255  # a map of no sample, as prepare writes it
 
@@ -92,7 +93,7 @@ def evaluate(
         dataset: see `open_dataset`.
         models: names and sessions.
         aggregators: names, as `make_aggregator` takes them.
-        settings: sample rate, map interval, and what the moving average forgets.
+        settings: sample rate, map interval, and what the moving averages weigh.
         judge_rate_hz: frames a second that are judged.
         limit: of items, evenly spread over the data set; all if not given.
         on_item: called with the number of items done and of all.
@@ -131,34 +132,51 @@ def evaluate(
     return result
 
 
-def aggregated(
-    masks: Masks, motion: Sequence[float], keys: Sequence[Key], aggregator: str, settings: PrepareSettings
-) -> dict[Key, Floats]:
+def aggregated(masks: Masks, moments: Moments, aggregator: str, settings: PrepareSettings) -> dict[Key, Floats]:
     """The mask of each map, as `vsal.assembly` makes it.
 
     Args:
         masks: of the m samples in order, with their gates where the aggregator is learned.
-        motion: [m], mean luma change of each.
-        keys: [m], the map that each goes into.
+        moments: which map each sample goes into, and when.
         aggregator: its name.
-        settings: whether there is one map a shot, and the weight of a new sample.
+        settings: whether there is one map a shot, and what the moving averages weigh.
     """
-    rule = make_aggregator(aggregator, settings.alpha)
+    rule = make_aggregator(aggregator, settings.alpha, settings.smooth_s)
+    chosen = _chosen(moments.sample_keys, settings)
+    if isinstance(rule, Smooth):
+        return _smoothed(rule, masks, moments, chosen, 1.0 / settings.sample_rate)
     maps: dict[Key, Floats] = {}
     fold: Fold[Any] = Fold(rule)
     shot = None
+    for key, samples in chosen.items():
+        if key[0] != shot or not rule.carries:
+            fold.restart()
+        shot = key[0]
+        for i in samples:
+            fold.add(masks.saliency[i], moments.sample_motion[i], None if masks.gate is None else masks.gate[i])
+        maps[key] = fold.mask()
+    return maps
+
+
+def _chosen(keys: Sequence[Key], settings: PrepareSettings) -> dict[Key, list[int]]:
+    """The samples that make each map: all of its own, or so many of a shot, evenly spaced."""
+    chosen: dict[Key, list[int]] = {}
     for key, group in groupby(range(len(keys)), key=lambda i: keys[i]):
         samples = list(group)
         if settings.samples_per_span is None:
             count = min(settings.samples_per_map, len(samples))
             samples = [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
-        if key[0] != shot or not rule.carries:
-            fold.restart()
-        shot = key[0]
-        for i in samples:
-            fold.add(masks.saliency[i], motion[i], None if masks.gate is None else masks.gate[i])
-        maps[key] = fold.mask()
-    return maps
+        chosen[key] = samples
+    return chosen
+
+
+def _smoothed(
+    rule: Smooth, masks: Masks, moments: Moments, chosen: dict[Key, list[int]], period_s: float
+) -> dict[Key, Floats]:
+    lifted: dict[int, list[tuple[float, LogSum]]] = defaultdict(list)  # of each shot
+    for (shot, _), samples in chosen.items():
+        lifted[shot] += [(moments.sample_s[i], rule.lift(masks.saliency[i], 0.0)) for i in samples]
+    return {key: rule.around(lifted[key[0]], *moments.map_s[key], period_s) for key in chosen}
 
 
 def _scores(
@@ -172,7 +190,7 @@ def _scores(
         for aggregator in aggregators:
             if aggregator == "learned" and not session.input.gives_gate:
                 continue
-            maps = aggregated(masks, moments.sample_motion, moments.sample_keys, aggregator or "mean", settings)
+            maps = aggregated(masks, moments, aggregator or "mean", settings)
             yield (name, aggregator), _judge(moments, lambda key, maps=maps: _nearest(maps, key))  # type: ignore[misc]
 
 
