@@ -48,6 +48,7 @@ CRFS = (24, 29, 34, 39)
 MAX_RECTANGLES = 300
 PRESET = "veryfast"  # a sweep of nine clips in a quarter of an hour on one core
 RATE_HZ = 12.0
+MAPPING = QpMapping("rd", floor=0.2, limit=6)  # one for all maps, controls too
 COLUMNS = ("clip", "map", "bd_rate", "bd_rate_even", "bd_rate_plain", "qp_gain", "rate", "rate_even")
 Curve = Sequence[tuple[float, float]]  # (bytes, PSNR in dB)
 
@@ -137,7 +138,7 @@ def control_rows(
         ends = [*starts[1:], len(scanned.pts)]
         rows[name] = [
             MapRow("clip", 0, i, start, end, 0, 0, info.time_base, info.width, info.height, 1, 0.0,
-                   np.rint(grid * 255).astype(np.uint8), qp_offsets(grid, QpMapping()))
+                   np.rint(grid * 255).astype(np.uint8), qp_offsets(grid, MAPPING))
             for i, (start, end, grid) in enumerate(zip(starts, ends, grids, strict=True))
         ]  # fmt: skip
     return rows
@@ -199,7 +200,7 @@ def sweep_clip(
     clip: GazeClip, clips: Sequence[GazeClip], arms: Sequence[Arm], seconds: float
 ) -> list[dict[str, object]]:
     """A line of the CSV for each map of one clip."""
-    settings, kept = PrepareSettings(), Kept(default_folder())
+    settings, kept = PrepareSettings(qp_floor=MAPPING.floor, qp_limit=MAPPING.limit), Kept(default_folder())
     base = scan(clip.path, ANY_INPUT, settings, kept)
     account = account_of(clip, base, seconds)
     maps = control_rows(clip, clips, base, account.at)
