@@ -21,7 +21,7 @@ from tests.encode.titles import write_manifest, write_source
 from vsal.catalog import Title
 from vsal.distributed.encode import encode_catalogue
 from vsal.distributed.prepare import prepare_catalogue
-from vsal.encode.settings import Codec, EncodeSettings
+from vsal.encode.settings import EncodeSettings
 from vsal.errors import Reason, SettingsError
 from vsal.settings import PrepareSettings, RunSettings
 from vsal.video.synthetic import synthetic_title
@@ -65,7 +65,7 @@ def sleepers() -> list[psutil.Process]:
 @pytest.mark.usefixtures("local_ray")
 def test_a_hung_encoder_program_is_ended_and_its_title_told(tmp_path: Path) -> None:
     write_manifest(tmp_path / "out", write_source(tmp_path / "clip.mp4", 24, 640, 384))
-    settings = EncodeSettings(Codec.SVTAV1, preset="12", program=hanging(tmp_path, "*--roi-map-file*"))
+    settings = EncodeSettings("svtav1", preset="12", program=hanging(tmp_path, "*--roi-map-file*"))
     summary = encode_catalogue(str(tmp_path / "out"), str(tmp_path / "dest"), settings, RunSettings(stall_s=4))
     (outcome,) = summary.outcomes
     assert (outcome.status, outcome.reason, outcome.attempts) == ("failed", Reason.TIMEOUT, 2)
@@ -79,7 +79,7 @@ def test_a_hung_encoder_program_is_ended_and_its_title_told(tmp_path: Path) -> N
 
 def test_an_encoder_that_hangs_in_its_trial_stops_the_run(tmp_path: Path) -> None:
     write_manifest(tmp_path / "out", write_source(tmp_path / "clip.mp4", 24, 640, 384))
-    settings = EncodeSettings(Codec.SVTAV1, preset="12", program=hanging(tmp_path, "*stdin*"))
+    settings = EncodeSettings("svtav1", preset="12", program=hanging(tmp_path, "*stdin*"))
     with pytest.raises(SettingsError, match="a trial of svtav1 made no progress for 2 s"):
         encode_catalogue(str(tmp_path / "out"), str(tmp_path / "dest"), settings, RunSettings(stall_s=2))
     assert not sleepers()
