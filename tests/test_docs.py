@@ -32,12 +32,19 @@ def training_options() -> set[str]:
     return {option for path in sources for option in re.findall(r'add_argument\(\s*"(--[a-z-]+)"', path.read_text())}
 
 
+def benchmark_options() -> set[str]:
+    """Options of the benchmarks."""
+    sources = (REPO / "benchmarks").glob("*.py")
+    return {option for path in sources for option in re.findall(r'add_argument\(\s*"(--[a-z-]+)"', path.read_text())}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_a_page_names_exist(page: Path) -> None:
     if page.name in ("encoders.md", "performance.md"):
         pytest.skip("speaks of the options of encoders and tools")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
-    assert named <= known_options() | FOREIGN | (training_options() if page.name == "training.md" else set())
+    others = {"training.md": training_options, "gaze.md": benchmark_options}.get(page.name, set)
+    assert named <= known_options() | FOREIGN | others()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
