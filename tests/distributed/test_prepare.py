@@ -48,9 +48,11 @@ def only(summary):
     return outcome
 
 
-def test_one_segment_and_many_give_the_same_manifest(clip: Path, tmp_path: Path) -> None:
-    one = prepare([Title("t", str(clip))], tmp_path / "one", segment_s=1000)
-    many = prepare([Title("t", str(clip))], tmp_path / "many", segment_s=2)
+@pytest.mark.parametrize("aggregator", ["ema", "smooth"])
+def test_one_segment_and_many_give_the_same_manifest(clip: Path, tmp_path: Path, aggregator: Any) -> None:
+    settings = PrepareSettings(aggregator=aggregator)
+    one = prepare([Title("t", str(clip))], tmp_path / "one", settings, segment_s=1000)
+    many = prepare([Title("t", str(clip))], tmp_path / "many", settings, segment_s=2)
     assert one.count("done") == many.count("done") == 1
     same_maps(tmp_path / "one", tmp_path / "many", "t")
     assert validate(str(tmp_path / "many")) == []
