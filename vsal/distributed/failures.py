@@ -68,6 +68,8 @@ MEMORY = Rule("memory", INFRA, Reason.WORKER_DIED, tries=None, attempt=True, pau
 LOST = Rule("lost", INFRA, Reason.WORKER_DIED, tries=INFRASTRUCTURE_TRIES, pause_s=1.0)
 STALE = Rule("stale", INFRA, Reason.WORKER_DIED)  # what the step was to add to is gone: the title begins again
 PASSING = Rule("passing", INFRA, None, tries=INFRASTRUCTURE_TRIES, pause_s=2.0)
+# FFmpeg gives troubles of its demuxers the numbers of a busy disk (EBUSY, EAGAIN, EIO): either may be meant.
+DOUBTFUL = Rule("doubtful", TITLE, None, tries=None, attempt=True, pause_s=1.0)
 WRITE = Rule("write", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
 FULL = Rule("full", INFRA, Reason.WRITE_FAILED)
 UNREADABLE = Rule("unreadable", TITLE, None)
@@ -220,7 +222,7 @@ def _rule_of_title(failed: TitleFailed) -> Rule:
     cause = failed.__cause__
     if isinstance(cause, OSError):
         rule = _of_place(cause, failed.reason).rule
-        if rule in (PASSING, FULL):
+        if rule in (PASSING, DOUBTFUL, FULL):
             return rule
     return _OF_REASON.get(failed.reason, SAID)
 
@@ -229,7 +231,9 @@ def _of_place(error: OSError, place: Reason) -> Failure:
     if storage.is_full(error):
         return Failure(FULL, Reason.WRITE_FAILED, f"no more can be written: {error}")
     if storage.is_passing(error):
-        return Failure(PASSING, place, str(error))
+        network = isinstance(error, TimeoutError | ConnectionError)
+        doubtful = _is_of(error, "av.error") and not network
+        return Failure(DOUBTFUL if doubtful else PASSING, place, str(error))
     if place is Reason.WRITE_FAILED:
         return Failure(WRITE, place, str(error))
     missing = isinstance(error, FileNotFoundError)
