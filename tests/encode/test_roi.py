@@ -112,7 +112,7 @@ def test_ffmpeg_s_truncation_lands_on_the_very_step_of_vp9(step: int) -> None:
 def vp9_qindex_offsets(path: Path, rows: int, cols: int) -> list[np.ndarray]:
     """Of each predicted frame the offset of qindex of each 16x16 block, from the blocks that the decoder tells of."""
     found = []
-    for seen in islice(decoded_from(str(path), 0.0, 1.0), 1, None):  # keyframes carry no map
+    for seen in islice(decoded_from(str(path)), 1, None):  # keyframes carry no map
         params = next(data for data in seen.frame.side_data if data.type == Type.VIDEO_ENC_PARAMS)
         grid = np.full((rows, cols), np.nan)
         for number in range(params.nb_blocks):

@@ -23,20 +23,24 @@ def offsets(seed: int, size: tuple[int, int]) -> np.ndarray:
     return np.rint(-3 * (log2 - log2.mean()))
 
 
-@pytest.mark.parametrize("size", [(30, 54), (8, 14)])  # 480p in blocks of 16 and of 64
+MAPS = 200
+# A map of 8x14 cells has few of them inside its rim, and now and then nothing but a level: then no displacement shows.
+LEAST_SEEN = {(30, 54): 1.0, (8, 14): 0.95}  # 480p in blocks of 16 and of 64
+
+
+@pytest.mark.parametrize("size", LEAST_SEEN)
 @pytest.mark.parametrize("shift", [(0, 0), (0, 1), (1, 0), (-1, -1)])
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
-def test_a_displaced_map_is_seen_and_one_in_place_left_alone(
-    size: tuple[int, int], shift: tuple[int, int], seed: int
-) -> None:
+def test_a_displaced_map_is_seen_and_one_in_place_left_alone(size: tuple[int, int], shift: tuple[int, int]) -> None:
     """As changes of PSNR show maps: half a dB a QP, under noise that leaves a correlation of about 0.95."""
-    asked = offsets(seed, (size[0] + 2, size[1] + 2))
-    noise = np.random.default_rng(seed).normal(0, 0.3 * 0.5 * asked.std(), size)
-    measured = 0.5 * asked[1 - shift[0] :, 1 - shift[1] :][: size[0], : size[1]] + noise
-    proof = proof_of(0, 0, "psnr", asked[1:-1, 1:-1], measured)
-    assert proof.shift == shift
-    assert proof.verdict is (Verdict.OBEYED if shift == (0, 0) else Verdict.WEAK)
+    right = 0
+    for seed in range(MAPS):
+        asked = offsets(seed, (size[0] + 2, size[1] + 2))
+        noise = np.random.default_rng(seed).normal(0, 0.3 * 0.5 * asked.std(), size)
+        measured = 0.5 * asked[1 - shift[0] :, 1 - shift[1] :][: size[0], : size[1]] + noise
+        proof = proof_of(0, 0, "psnr", asked[1:-1, 1:-1], measured)
+        wanted = Verdict.OBEYED if shift == (0, 0) else Verdict.WEAK
+        right += proof.shift == shift and proof.verdict is wanted
+    assert right >= LEAST_SEEN[size] * MAPS
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -88,7 +88,7 @@ def test_the_shipped_model_takes_every_size_it_asks_for(aspect: float) -> None:
     session = SaliencySession(load_model().data)
     width, height = session.input.size_for(aspect)
     masks = session.run(_noise(2, height, width)).saliency
-    assert masks.shape == (2, height // 2, width // 2)
+    assert masks.shape == (2, height // 8, width // 8)
     assert masks.min() >= 0
     assert masks.max() <= 1
 
