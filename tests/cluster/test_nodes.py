@@ -18,7 +18,7 @@ from vsal.catalog import Title
 from vsal.distributed.cluster import cluster_size
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.distributed.prepare.pools import choose_device, start_pools
-from vsal.distributed.pulse import Watch
+from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.manifest import validate
 from vsal.saliency.registry import load_model

@@ -88,7 +88,7 @@ def test_a_killed_driver_is_resumed(undisturbed: Path, long_clip: Path, tmp_path
             time.sleep(0.02)
         workers = [
             p
-            for kind in ("scan_task", "open_task", "short_title_task", "Sal", "Agg", "_Pulse", "IDLE")
+            for kind in ("scan_task", "open_task", "short_title_task", "Sal", "Agg", "Pulse", "IDLE")
             for p in processes(kind, driver.pid)
         ]
         assert workers

@@ -237,7 +237,7 @@ def test_a_title_that_takes_too_long_is_a_timeout(long_clip: Path, clip: Path, t
     summary = prepare([Title("slow", str(long_clip))], tmp_path, many_samples, title_timeout_s=0.05, segment_s=5)
     assert only(summary).reason == Reason.TIMEOUT
     assert "0.05 s are allowed (--title-timeout-s)" in only(summary).detail
-    assert not list((tmp_path / "maps").iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "maps" in path.parts]
     assert prepare([Title("t", str(clip))], tmp_path).count("done") == 1  # its CPUs are free again
 
 

@@ -12,8 +12,8 @@ from tests.distributed.made_up import PIECE, SumWork
 from vsal.distributed.credit import Credit
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Outcome, Progress, Tally
-from vsal.distributed.pulse import Watch
 from vsal.distributed.run import Run
+from vsal.distributed.watch import Watch
 from vsal.errors import Reason
 from vsal.settings import RunSettings
 

@@ -1,14 +1,18 @@
-"""The driver's memory of one title in flight: what waits, what runs, what has failed."""
+"""The driver's memory of titles: which comes next, and of each in flight what waits, what runs, what has failed."""
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from vsal.distributed.failures import BROKEN_JOIN, Failure, Fault, Rule
 from vsal.distributed.work import Item, Step
+
+LOOK_AHEAD = 10_000  # titles among which the largest is found
 
 
 @dataclass(slots=True)
@@ -101,3 +105,16 @@ class TitleInFlight:
             self._tries.clear()  # it begins anew, through no fault of its own
         self.ready.clear()
         self.later.clear()
+
+
+def largest_first(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, always the largest of the next LOOK_AHEAD; those of one size in their order."""
+    heap: list[tuple[int, int, Item]] = []
+    for number, item in enumerate(items):
+        entry = (-item.size, number, item)
+        if len(heap) < LOOK_AHEAD:
+            heapq.heappush(heap, entry)
+        else:
+            yield heapq.heappushpop(heap, entry)[2]
+    while heap:
+        yield heapq.heappop(heap)[2]

@@ -23,7 +23,6 @@ from vsal.vitals import vitals
 
 BEAT_S = 1.0  # between two words of a process
 LONGEST_FETCH_S = 600.0  # from an actor; one that hangs is restarted long before
-_PATIENCE_S = 30.0  # for the pulse's answer, before it is restarted
 
 
 class Note(NamedTuple):
@@ -44,22 +43,21 @@ class Ticket:
     stall_s: float  # without progress, after which its process gives it up
 
 
-class _Pulse:
-    """The actor."""
+class Pulse:
+    """The actor: it keeps the last word of each step."""
 
     def __init__(self) -> None:
         self._notes: dict[str, Note] = {}
 
     def note(self, notes: dict[str, Note]) -> None:
+        """Words of workers, by their keys."""
         self._notes.update(notes)
 
     def read(self, forget: list[str]) -> dict[str, Note]:
+        """The last words of all steps but those to be forgotten."""
         for key in forget:
             self._notes.pop(key, None)
         return self._notes
-
-
-# --- In a worker
 
 
 @dataclass(slots=True)
@@ -247,87 +245,3 @@ class Attendance:
             yield
         finally:
             self._beat.idle = True
-
-
-# --- In the driver
-
-
-@dataclass(slots=True)
-class _Seen:
-    note: Note
-    still_s: float = 0.0
-
-
-class Watch:
-    """The driver's side: what has begun, how far it is, and how long it has stood still."""
-
-    def __init__(self) -> None:
-        self._pulse: Any = ray.remote(_Pulse).options(num_cpus=0, max_restarts=-1, max_task_retries=0).remote()
-        self._pickled: bytes = ray.cloudpickle.dumps(self._pulse)  # type: ignore[no-untyped-call]
-        self._open: set[str] = set()
-        self._seen: dict[str, _Seen] = {}
-        self._forget: list[str] = []
-        self._asked: tuple[Any, float] | None = None
-        self._heard_at = time.monotonic()
-
-    def ticket(self, key: str, stall_s: float) -> Ticket:
-        """For a step that is about to be submitted, or an actor."""
-        self._open.add(key)
-        return Ticket(self._pickled, key, stall_s)
-
-    def poll(self) -> None:
-        """Takes in what has been told, and asks again. Returns at once."""
-        now = time.monotonic()
-        if self._asked is not None:
-            answer, asked_at = self._asked
-            if not ray.wait([answer], timeout=0)[0]:
-                if now - asked_at > _PATIENCE_S:
-                    ray.kill(self._pulse, no_restart=False)
-                    self._asked = None
-                return
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._take(ray.get(answer, timeout=BEAT_S), now)
-        self._asked = (self._pulse.read.remote(self._forget), now)
-        self._forget = []
-
-    def _take(self, notes: dict[str, Note], now: float) -> None:
-        # Only time that was watched counts: a driver or a pulse that was held up must not make others look hung.
-        passed_s = min(now - self._heard_at, 2 * BEAT_S)
-        self._heard_at = now
-        for key, note in notes.items():
-            seen = self._seen.get(key)
-            if key not in self._open:  # a word that came after the step's end
-                self._forget.append(key)
-            elif seen is None or seen.note != note:
-                self._seen[key] = _Seen(note)
-            else:
-                seen.still_s += passed_s
-
-    def begun(self, key: str) -> bool:
-        """Whether the step has begun."""
-        return key in self._seen
-
-    def still_s(self, key: str) -> float:
-        """Seconds for which what has begun has made no progress; 0 for what has not begun."""
-        seen = self._seen.get(key)
-        return 0.0 if seen is None else seen.still_s
-
-    def frames(self, key: str) -> int:
-        """Frames of the title, done in the step so far."""
-        seen = self._seen.get(key)
-        return 0 if seen is None else seen.note.frames
-
-    def forget(self, key: str) -> None:
-        """The step has ended."""
-        self._seen.pop(key, None)
-        self._open.discard(key)
-        self._forget.append(key)
-
-    def excuse(self, key: str) -> None:
-        """Starts its clock anew."""
-        if key in self._seen:
-            self._seen[key].still_s = 0.0
-
-    def close(self) -> None:
-        """Ends the pulse."""
-        ray.kill(self._pulse)

@@ -7,11 +7,10 @@ next steps or to the title's outcome, a failure by the table to another try or b
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,16 +19,16 @@ import ray
 from vsal.distributed.cluster import cluster_size
 from vsal.distributed.credit import Credit
 from vsal.distributed.failures import DEATH, OVERTIME, STALLED, Failure, classify
-from vsal.distributed.in_flight import Submitted, TitleInFlight
+from vsal.distributed.in_flight import Submitted, TitleInFlight, largest_first
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Outcome, Progress, Tally
-from vsal.distributed.pulse import Watch, stalled
+from vsal.distributed.pulse import stalled
+from vsal.distributed.watch import Watch
 from vsal.distributed.work import Answer, Item, Step, Work
 from vsal.errors import Reason
 from vsal.settings import RunSettings
 
 POLL_S = 0.5  # between two looks at what is in flight
-LOOK_AHEAD = 10_000  # titles among which the largest is found
 SIZE_S = 5.0  # between two looks at how large the cluster is
 STOP_S = 10.0  # for a step to end once it was cancelled; what takes longer is left behind
 GIVE_UP_S = 15.0  # on top of the limit: a worker that notices it by itself clears away what killing it would leave
@@ -65,7 +64,7 @@ class Run:
     ) -> None:
         self._work, self._settings, self._tally = work, settings, tally
         self._credit, self._watch, self._metrics, self._on_progress = credit, watch, metrics, on_progress
-        self._waiting = _largest_first(work.todo())
+        self._waiting = largest_first(work.todo())
         self._next: Item | None = next(self._waiting, None)
         self._open: dict[str, TitleInFlight] = {}
         self._submitted: dict[Any, Submitted] = {}
@@ -276,19 +275,6 @@ class Run:
         self._metrics.in_flight(len(self._open))
         if self._on_progress is not None:
             self._on_progress(self._tally.progress(len(self._open), finished))
-
-
-def _largest_first(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, always the largest of the next LOOK_AHEAD; those of one size in their order."""
-    heap: list[tuple[int, int, Item]] = []
-    for number, item in enumerate(items):
-        entry = (-item.size, number, item)
-        if len(heap) < LOOK_AHEAD:
-            heapq.heappush(heap, entry)
-        else:
-            yield heapq.heappushpop(heap, entry)[2]
-    while heap:
-        yield heapq.heappop(heap)[2]
 
 
 def _answer_of(reference: Any) -> tuple[Any, Failure | None]:

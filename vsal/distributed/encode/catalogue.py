@@ -13,8 +13,9 @@ from vsal.distributed.encode.work import EncodeWork
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, Tally, new_run_id
-from vsal.distributed.pulse import Watch, alone
+from vsal.distributed.pulse import alone
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import check_settings

@@ -19,8 +19,8 @@ from vsal.distributed.prepare.ledger import Ledger
 from vsal.distributed.prepare.pools import start_pools
 from vsal.distributed.prepare.tasks import warm_workers, window_bytes
 from vsal.distributed.prepare.work import PrepareWork
-from vsal.distributed.pulse import Watch
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.planning import work_list
 from vsal.saliency.contract import read_contract

@@ -14,7 +14,7 @@ from vsal.distributed.cluster import ClusterSize
 from vsal.distributed.prepare.aggregator import Aggregator
 from vsal.distributed.prepare.job import Pools, SessionDevice
 from vsal.distributed.prepare.sessions import ActorReport, SaliencyActor
-from vsal.distributed.pulse import Watch
+from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
 
