@@ -40,8 +40,8 @@ STILLS = {  # by the name of the file that `model.train gaze` took
     "sun": "sun (fixations on 500 pictures of SUN2012; Yanakz/Scene): MIT",
 }
 CLIPS = (
-    "unlabelled clips under CC0, CC BY 3.0, CC BY 4.0, Apache-2.0, BSD-3-Clause and MIT, with soft labels of readouts "
-    "on the same trunk"
+    "free clips (CC0, CC BY 3.0, CC BY 4.0, Apache-2.0, BSD-3-Clause, MIT), without labels: soft labels of readouts on "
+    "the same trunk"
 )
 
 
