@@ -116,7 +116,8 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
     write_gaze(tmp_path / "gaze")
 
     def run(out: str, stop: int | None = None) -> dict[str, object]:
-        settings = Run(str(shards), str(tmp_path / out), str(tmp_path / "cache"), 6, seed=3, batch=8, save_every=3,
+        settings = Run(data=str(shards), out=str(tmp_path / out), cache=str(tmp_path / "cache"),
+                       steps=6, seed=3, batch=8, save_every=3,
                        gaze=str(tmp_path / "gaze"))  # fmt: skip
         state: dict[str, object] = torch.load(train_image(settings, stop), weights_only=True)
         return state
