@@ -253,7 +253,7 @@ def test_inspect_sums_up_and_draws(vsal: Callable[..., Result], out: Path, tmp_p
     result = vsal("inspect", out, "--json")
     assert result.code == 0, result.stderr
     (title,) = result.document["titles"]
-    assert (title["shots"], title["maps"], title["frames"], title["qp_min"]) == (3, 9, 72, -6)
+    assert (title["shots"], title["maps"], title["frames"], title["qp_min"]) == (3, 9, 72, -8)
     assert 0.05 < title["mean_saliency"] < 0.15
     assert (title["saliency_mode"], title["model"], title["aggregator"]) == ("image", "by_hand", "ema")
     shown = vsal("inspect", out).stdout

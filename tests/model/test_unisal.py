@@ -164,8 +164,9 @@ def test_the_export_runs_in_vsal_as_the_network_does_over_a_clip(
         alone = net(x[:, 5:], source="DHF1K", static=False)[0, 0, 0].exp()
     wanted = saliency_of(clip.numpy())
     np.testing.assert_allclose(got, wanted, atol=unisal.PARITY)
-    changed = np.abs(saliency_of(alone.numpy()) - wanted[5]).max()
-    assert changed > 10 * unisal.PARITY, "the state changes nothing: a weak test"
+    assert np.abs(saliency_of(alone.numpy()) - wanted[5]).max() > 2 * unisal.PARITY, (
+        "the state changes nothing: a weak test"
+    )
 
 
 def test_parity_sees_other_weights(checkout: Path) -> None:

@@ -105,7 +105,8 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
     from model.training.students import train_video
 
     def run(out: str, stop: int | None = None) -> dict[str, object]:
-        settings = Run(str(tmp_path / out), 4, str(shards), str(tmp_path / "cache"), seed=3, batch=6, samples=3,
+        settings = Run(data=str(shards), out=str(tmp_path / out), cache=str(tmp_path / "cache"),
+                       steps=4, seed=3, batch=6, samples=3,
                        small_steps=4, save_every=2)  # fmt: skip
         state: dict[str, object] = torch.load(train_video(settings, stop), weights_only=True)
         return state
