@@ -116,8 +116,7 @@ def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(shards: Path, 
     write_gaze(tmp_path / "gaze")
 
     def run(out: str, stop: int | None = None) -> dict[str, object]:
-        settings = Run(data=str(shards), out=str(tmp_path / out), cache=str(tmp_path / "cache"),
-                       steps=6, seed=3, batch=8, save_every=3,
+        settings = Run(str(tmp_path / out), 6, str(shards), str(tmp_path / "cache"), seed=3, batch=8, save_every=3,
                        gaze=str(tmp_path / "gaze"))  # fmt: skip
         state: dict[str, object] = torch.load(train_image(settings, stop), weights_only=True)
         return state
@@ -203,6 +202,7 @@ def test_int8_stays_close_to_float_and_keeps_the_contract(shards: Path, tmp_path
 
 
 def test_the_worst_pictures_come_first(shards: Path, tmp_path: Path) -> None:
+    from model.judging.evaluate import shrink
     from model.judging.failures import SIZE, worst_stills
 
     held_out = stills.load(shards, "val", tmp_path)
@@ -210,11 +210,9 @@ def test_the_worst_pictures_come_first(shards: Path, tmp_path: Path) -> None:
     def bright(frames: augment.U8) -> teach.F32:
         """Right for all discs but the third picture's, which is drawn empty."""
         found = (frames.mean(3) > 120).astype(np.float32)
-        same = np.array_equal(frames[0], cv2.resize(held_out.image(2), SIZE, interpolation=cv2.INTER_AREA))
+        same = np.array_equal(frames[0], shrink(held_out.image(2), SIZE))
         return found * 0 if same else found
 
     sheet = worst_stills(held_out, bright, 2)
     assert sheet.shape == (2 * SIZE[1], 3 * SIZE[0], 3)
-    np.testing.assert_array_equal(
-        sheet[: SIZE[1], : SIZE[0]], cv2.resize(held_out.image(2), SIZE, interpolation=cv2.INTER_AREA)
-    )
+    np.testing.assert_array_equal(sheet[: SIZE[1], : SIZE[0]], shrink(held_out.image(2), SIZE))
