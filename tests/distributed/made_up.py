@@ -33,7 +33,7 @@ def sum_task(ticket: Ticket, numbers: list[int], folder: str, name: str, mishaps
         if mishap.startswith("raise "):
             raise eval(mishap.removeprefix("raise "))
         beat.frames = len(numbers)
-        return Answer(sum(numbers), beat.frames)
+        return Answer(sum(numbers), beat.frames, beat.seconds)
 
 
 class SumWork:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vsal.distributed.failures import BROKEN_JOIN, Failure, Fault, Rule
+from vsal.distributed.failures import BROKEN_JOIN, DEATH, STALLED, Failure, Fault, Rule
 from vsal.distributed.work import Item, Step
 
 LOOK_AHEAD = 10_000  # titles among which the largest is found
@@ -24,6 +24,7 @@ class Submitted:
     key: str  # under which its worker reports
     reference: Any
     limit_s: float  # without progress
+    begun_at: float | None = None  # since when it is known to run
     cancelled: Failure | None = None  # why the driver has ended it: no death, then
     cancelled_at: float = 0.0
 
@@ -48,6 +49,7 @@ class TitleInFlight:
     ending: tuple[Step, Failure] | None = None
     worked_s: float = 0.0
     overtime: bool = False
+    _worked_until: float = 0.0
     frames: int = 0
     _began: float = field(default_factory=time.monotonic)
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -67,6 +69,12 @@ class TitleInFlight:
     def idle(self) -> bool:
         """Nothing of it runs or waits."""
         return not (self.ready or self.later or self.running)
+
+    def worked(self, since: float) -> None:
+        """A step of it ran from then until now; what steps share of it counts once."""
+        now = time.monotonic()
+        self.worked_s += max(0.0, now - max(since, self._worked_until))
+        self._worked_until = now
 
     def due(self) -> Step | None:
         """The step that may be submitted next; those that are tried again come first, for others wait for them."""
@@ -118,3 +126,14 @@ def largest_first(items: Iterator[Item]) -> Iterator[Item]:
             yield heapq.heappushpop(heap, entry)[2]
     while heap:
         yield heapq.heappop(heap)[2]
+
+
+def in_words(step: Step, failure: Failure, failures: int) -> Failure:
+    """What is told of a failure for good."""
+    what = step.what or step.name
+    if failure.rule == DEATH:
+        how = f"poison: {what} killed {failures} workers" if failures > 1 else f"the worker of {what} died"
+        return failure.saying(f"{how}; look at its memory use, or at the source")
+    if failure.rule == STALLED:
+        return failure.saying(f"{what} {failure.detail}")
+    return failure

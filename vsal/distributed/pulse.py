@@ -76,6 +76,12 @@ class Beat:
     idle: bool = False
     mark: int = field(default=0, init=False)
     moved_at: float = field(default_factory=time.monotonic, init=False)
+    began: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def seconds(self) -> float:
+        """Since the step has begun."""
+        return time.monotonic() - self.began
 
     def fetch(self, reference: Any) -> Any:
         """What a long-lived actor answers. The actor reports for itself: waiting for it is not this step's standstill.

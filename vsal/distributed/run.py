@@ -18,8 +18,8 @@ import ray
 
 from vsal.distributed.cluster import cluster_size
 from vsal.distributed.credit import Credit
-from vsal.distributed.failures import DEATH, OVERTIME, STALLED, Failure, classify
-from vsal.distributed.in_flight import Submitted, TitleInFlight, largest_first
+from vsal.distributed.failures import OVERTIME, Failure, classify
+from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, largest_first
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Outcome, Progress, Tally
 from vsal.distributed.pulse import stalled
@@ -152,8 +152,11 @@ class Run:
         elif failure is not None:
             self._failed(title, step, failure)
         else:
-            value, frames = (answer.value, answer.frames) if isinstance(answer, Answer) else (answer, 0)
-            title.frames += frames
+            answer = answer if isinstance(answer, Answer) else Answer(answer)
+            title.frames += answer.frames
+            if answer.seconds:
+                title.worked(time.monotonic() - answer.seconds)
+            value = answer.value
             self._go_on(title, lambda: self._work.then(title.item, step, value))
 
     def _failed(self, title: TitleInFlight, step: Step, failure: Failure) -> None:
@@ -166,7 +169,7 @@ class Run:
         if failures < tries and (not rule.attempt or attempts < self._settings.attempts):
             title.again(step, time.monotonic() + rule.pause(failures), free=not rule.attempt)
             return
-        self._close(title, step, _in_words(step, failure, failures))
+        self._close(title, step, in_words(step, failure, failures))
 
     def _close(self, title: TitleInFlight, step: Step, failure: Failure) -> None:
         """The title cannot go on as it did: what runs of it is cancelled, and awaited, before anything follows."""
@@ -220,13 +223,13 @@ class Run:
     def _look(self) -> None:
         """What happens by the clock: limits, sizes, the display."""
         now = time.monotonic()
-        passed_s, self._looked_at = now - self._looked_at, now
+        self._looked_at = now
         self._watch.poll()
         self._restart_hung_actors()
         for submitted in list(self._submitted.values()):
             self._judge(submitted, now)
         for title in list(self._open.values()):
-            self._time(title, passed_s)
+            self._time(title, now)
         if now - self._sized_at > SIZE_S:
             self._resize()
         self._show(None)
@@ -243,19 +246,22 @@ class Run:
             submitted.cancelled, submitted.cancelled_at = stalled(submitted.limit_s), now
             _cancel(submitted.reference, submitted)
 
-    def _time(self, title: TitleInFlight, passed_s: float) -> None:
+    def _time(self, title: TitleInFlight, now: float) -> None:
         """Counts the time in which a step of the title ran, and its frames."""
         begun = [s for s in title.running.values() if self._watch.begun(s.key)]
         frames = title.frames + sum(self._watch.frames(s.key) for s in begun)
         self._tally.open_frames[title.item.title_id] = frames
-        if not begun or title.ending is not None:
+        if not title.running or title.ending is not None:
             return
-        title.worked_s += passed_s
+        for submitted in begun:
+            submitted.begun_at = submitted.begun_at or now
+        if begun:
+            title.worked(min(submitted.begun_at or now for submitted in begun))
         limit_s = self._settings.title_timeout_s
         if limit_s is not None and title.worked_s > limit_s and not title.overtime:
             title.overtime = True  # once: what clears away behind the title takes time too
             text = f"was worked on for {title.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
-            self._close(title, begun[0].step, Failure(OVERTIME, Reason.TIMEOUT, text))
+            self._close(title, next(iter(title.running.values())).step, Failure(OVERTIME, Reason.TIMEOUT, text))
 
     def _restart_hung_actors(self) -> None:
         for key, actor in self._work.actors().items():
@@ -289,14 +295,3 @@ def _cancel(reference: Any, submitted: Submitted) -> None:
     if submitted.step.cpus:
         with contextlib.suppress(ray.exceptions.RayError):
             ray.cancel(reference, force=True)
-
-
-def _in_words(step: Step, failure: Failure, failures: int) -> Failure:
-    """What is told of a failure for good."""
-    what = step.what or step.name
-    if failure.rule == DEATH:
-        how = f"poison: {what} killed {failures} workers" if failures > 1 else f"the worker of {what} died"
-        return failure.saying(f"{how}; look at its memory use, or at the source")
-    if failure.rule == STALLED:
-        return failure.saying(f"{what} {failure.detail}")
-    return failure

@@ -53,6 +53,7 @@ class Answer:
 
     value: Any
     frames: int = 0  # of the title, done in this step
+    seconds: float = 0.0  # that the step ran
 
 
 class Work(Protocol):

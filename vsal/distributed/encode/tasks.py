@@ -17,8 +17,9 @@ def plan_task(
     ticket: Ticket, out: str, title_id: str, settings: EncodeSettings, dest: str, whole: bool, force: bool
 ) -> Answer:
     """How a title will be encoded; trial encodes for a share of the bits are made here."""
-    with working(ticket):
-        return Answer(plan_title(out, title_id, settings, dest, whole=whole, force=force))
+    with working(ticket) as beat:
+        plan = plan_title(out, title_id, settings, dest, whole=whole, force=force)
+        return Answer(plan, seconds=beat.seconds)
 
 
 @ray.remote(max_retries=0)
@@ -30,11 +31,12 @@ def chunk_task(ticket: Ticket, spec: ChunkSpec) -> Answer:
             beat.frames = frames
 
         done: ChunkDone = encode_chunk(spec, count)
-        return Answer(done, done.frames)
+        return Answer(done, done.frames, beat.seconds)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
 def join_task(ticket: Ticket, plan: EncodePlan, done: list[ChunkDone]) -> Answer:
     """Joins a title's chunks and publishes the finished file; returns its record."""
-    with working(ticket, Reason.WRITE_FAILED):
-        return Answer(finish(plan, done))
+    with working(ticket, Reason.WRITE_FAILED) as beat:
+        record = finish(plan, done)
+        return Answer(record, seconds=beat.seconds)

@@ -73,8 +73,8 @@ def mask_bytes(settings: PrepareSettings, model_input: ModelInput, seconds: floa
 @ray.remote(num_cpus=1, max_retries=0)
 def open_task(ticket: Ticket, box: Box, item: WorkItem) -> Answer:
     """Probes a title and cuts it into segments."""
-    with working(ticket):
-        return Answer(_cut(unboxed(box), item))
+    with working(ticket) as beat:
+        return Answer(_cut(unboxed(box), item), seconds=beat.seconds)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -86,9 +86,9 @@ def short_title_task(ticket: Ticket, box: Box, item: WorkItem) -> Answer:
         job: Job = unboxed(box)
         cut = _cut(job, item)
         if len(cut.segments) > 1:
-            return Answer(cut)
+            return Answer(cut, seconds=beat.seconds)
         counts = _prepare_here(job, item, cut.info, beat)
-        return Answer(Prepared(counts, cut.info.duration_s or 0.0), counts["frames"])
+        return Answer(Prepared(counts, cut.info.duration_s or 0.0), counts["frames"], beat.seconds)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -116,7 +116,7 @@ def scan_task(ticket: Ticket, box: Box, attempt_id: str, title_id: str, info: Vi
                 beat.fetch(acknowledgements.popleft())
         while acknowledgements:
             beat.fetch(acknowledgements.popleft())
-        return Answer(None, beat.frames)
+        return Answer(None, beat.frames, beat.seconds)
 
 
 def _cut(job: Job, item: WorkItem) -> Cut:
