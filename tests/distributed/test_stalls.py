@@ -31,7 +31,7 @@ from vsal.video.synthetic import synthetic_title
 def test_40_titles_on_32_logical_cpus_of_a_small_machine_all_end_done(tmp_path: Path) -> None:
     clip = rendered(tmp_path / "clip.mp4", synthetic_title(320, 180, 24, 2, 3, seed=1), gop=24)
     titles = [Title(f"t{i}", str(clip)) for i in range(40)]
-    ray.init(num_cpus=32, include_dashboard=False, object_store_memory=200_000_000, log_to_driver=False)
+    ray.init("local", num_cpus=32, include_dashboard=False, object_store_memory=200_000_000, log_to_driver=False)
     try:
         summary = prepare_catalogue(
             titles,
@@ -46,14 +46,14 @@ def test_40_titles_on_32_logical_cpus_of_a_small_machine_all_end_done(tmp_path: 
     ]
 
 
-def hanging(folder: Path, when: str) -> str:
-    """SvtAv1EncApp that takes some bytes and then nothing more, once its options match."""
+def hanging(folder: Path, when: str, but: str = "nothing") -> str:
+    """SvtAv1EncApp that takes some bytes and then nothing more, once its options match, but for some that match too."""
     real = shutil.which("SvtAv1EncApp")
     if real is None:
         pytest.skip("SvtAv1EncApp is not installed")
     program = folder / "SvtAv1EncApp"
     hang = f'echo "$*" >>{folder}/asked\nhead -c 1000 >/dev/null\nexec sleep 6543'
-    program.write_text(f'#!/bin/sh\ncase "$*" in\n{when}) {hang};;\nesac\nexec {real} "$@"\n')
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{but}) ;;\n{when}) {hang};;\nesac\nexec {real} "$@"\n')
     program.chmod(0o755)
     return str(program)
 
@@ -65,7 +65,7 @@ def sleepers() -> list[psutil.Process]:
 @pytest.mark.usefixtures("local_ray")
 def test_a_hung_encoder_program_is_ended_and_its_title_told(tmp_path: Path) -> None:
     write_manifest(tmp_path / "out", write_source(tmp_path / "clip.mp4", 24, 640, 384))
-    settings = EncodeSettings("svtav1", preset="12", program=hanging(tmp_path, "*--roi-map-file*"))
+    settings = EncodeSettings("svtav1", preset="12", program=hanging(tmp_path, "*--roi-map-file*", but="*vsal-trial-*"))
     summary = encode_catalogue(str(tmp_path / "out"), str(tmp_path / "dest"), settings, RunSettings(stall_s=4))
     (outcome,) = summary.outcomes
     assert (outcome.status, outcome.reason, outcome.attempts) == ("failed", Reason.TIMEOUT, 2)
@@ -122,11 +122,12 @@ def test_a_hung_aggregator_is_replaced_and_other_titles_go_on(
 def test_a_hung_decoder_is_ended_and_its_segment_done_again(long_clip: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("vsal.distributed.run.GIVE_UP_S", 1.0)
     stopped: list[psutil.Process] = []
+    ended = threading.Event()
 
     def stop() -> None:
-        while not stopped:
+        while not stopped and not ended.is_set():
             for process in processes("scan_task 1"):
-                time.sleep(1)  # for its first word
+                time.sleep(0.3)  # for its first word, which is its first deed
                 if process in processes("scan_task 1"):
                     process.send_signal(signal.SIGSTOP)
                     stopped.append(process)
@@ -138,6 +139,8 @@ def test_a_hung_decoder_is_ended_and_its_segment_done_again(long_clip: Path, tmp
     many = PrepareSettings(sample_rate=24)
     run = RunSettings(segment_s=20, stall_s=3)
     (outcome,) = prepare_catalogue([Title("t", str(long_clip))], str(tmp_path / "out"), many, run).outcomes
+    ended.set()
     thread.join()
+    assert stopped, "the segment was done before it could be stopped"
     assert (outcome.status, outcome.attempts) == ("done", 2)
     assert not stopped[0].is_running() or stopped[0].status() == psutil.STATUS_ZOMBIE
