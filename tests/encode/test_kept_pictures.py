@@ -45,7 +45,7 @@ def encoded(source: Path, folder: Path, codec: str, program: str | None = None, 
     write_manifest(folder / "out", source)
     settings = EncodeSettings(codec, preset=QUICK[codec], program=program, **more)
     record = encode_title(str(folder / "out"), "title", settings, str(folder / "dest"))
-    return folder / "dest" / record["output"], record["left_out"]
+    return folder / "dest" / record["outputs"][0]["name"], record["left_out"]
 
 
 COLOURS = [(200, 40, 40), (40, 180, 60), (50, 60, 210), (220, 210, 60)]

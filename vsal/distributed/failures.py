@@ -67,6 +67,7 @@ BROKEN_JOIN = Rule("broken_join", TITLE, Reason.DECODE_ERROR)  # its pieces do n
 MEMORY = Rule("memory", INFRA, Reason.WORKER_DIED, tries=None, attempt=True, pause_s=4.0)  # the node's, or its own
 LOST = Rule("lost", INFRA, Reason.WORKER_DIED, tries=INFRASTRUCTURE_TRIES, pause_s=1.0)
 STALE = Rule("stale", INFRA, Reason.WORKER_DIED)  # what the step was to add to is gone: the title begins again
+LOST_CHUNKS = Rule("lost_chunks", INFRA, Reason.WORKER_DIED)  # removed by others before they were joined
 PASSING = Rule("passing", INFRA, None, tries=INFRASTRUCTURE_TRIES, pause_s=2.0)
 # FFmpeg gives troubles of its demuxers the numbers of a busy disk (EBUSY, EAGAIN, EIO): either may be meant.
 DOUBTFUL = Rule("doubtful", TITLE, None, tries=None, attempt=True, pause_s=1.0)
@@ -138,6 +139,7 @@ def _rows() -> Iterator[tuple[str, str, Rule]]:
     yield "vsal.assembly.stitch", "JoinBroken", BROKEN_JOIN
     yield "vsal.video.segments", "SegmentBroken", BROKEN_JOIN
     yield "vsal.distributed.failures", "StaleTitle", STALE
+    yield "vsal.encode.chunks", "ChunksLost", LOST_CHUNKS
     yield "builtins", "OSError", UNREADABLE  # by its number, and by whether it was reading or writing: see `_of_place`
     yield "builtins", "MemoryError", MEMORY
     yield "builtins", "KeyboardInterrupt SystemExit GeneratorExit BaseException", INTERRUPTED

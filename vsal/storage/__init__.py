@@ -16,6 +16,7 @@ from vsal.storage.files import (
     list_files,
     open_input,
     open_random,
+    prune,
     read_bytes,
     remove,
     remove_folder,
@@ -25,7 +26,7 @@ from vsal.storage.passing import is_full, is_passing
 from vsal.storage.patterns import is_pattern, match_files
 from vsal.storage.places import is_local, join, local_path, name, parent, resolve
 from vsal.storage.ranges import RangeReader
-from vsal.storage.staging import discard, publish, staging_file, sweep, write_bytes
+from vsal.storage.staging import discard, is_gone, process_mark, publish, staging_file, sweep, write_bytes
 
 __all__ = [
     "RangeReader",
@@ -35,6 +36,7 @@ __all__ = [
     "exists",
     "is_folder",
     "is_full",
+    "is_gone",
     "is_local",
     "is_passing",
     "is_pattern",
@@ -46,6 +48,8 @@ __all__ = [
     "open_input",
     "open_random",
     "parent",
+    "process_mark",
+    "prune",
     "publish",
     "read_bytes",
     "remove",

@@ -43,7 +43,7 @@ def staging_file(uri: str) -> str:
     if folder not in _swept:
         _swept.add(folder)
         _sweep_local(folder)
-    path = os.path.join(folder, f"{STAGING_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(8)}")
+    path = os.path.join(folder, f"{STAGING_PREFIX}{process_mark()}-{secrets.token_hex(8)}")
     _own.add(path)
     return path
 
@@ -104,6 +104,17 @@ def sweep(uri: str) -> int:
     return _sweep_local(_staging_folder(parse(join(uri, "any"))))
 
 
+def process_mark() -> str:
+    """Names this process among all that write to a place; `is_gone` reads it."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def is_gone(mark: str) -> bool:
+    """Whether the process of that mark is known to have ended; of one on another machine nothing is known."""
+    host, _, pid = mark.partition("-")
+    return _gone(host, int(pid), time.time())
+
+
 def _staging_folder(place: Place) -> str:
     if place.scheme == "file":
         return os.path.dirname(place.path)
@@ -162,7 +173,9 @@ def _sweep_local(folder: str) -> int:
         if match is None or entry.path in _own:
             continue
         with contextlib.suppress(OSError):
-            if _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
+            # Not in _own, so what bears this process's number was left by an earlier one of that number.
+            left = match["host"] == _host() and int(match["pid"]) == os.getpid()
+            if left or _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
                 os.unlink(entry.path)
                 removed += 1
     return removed
@@ -173,8 +186,6 @@ def _gone(host: str, pid: int, mtime: float) -> bool:
         return True
     if host != _host():
         return False
-    if pid == os.getpid():  # not in _own: left by an earlier process of this number
-        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

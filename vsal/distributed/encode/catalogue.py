@@ -17,6 +17,8 @@ from vsal.distributed.pulse import alone
 from vsal.distributed.run import OnProgress, Run
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
+from vsal.encode.chunk_folders import Lease
+from vsal.encode.keys import settings_key
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import check_settings
 from vsal.errors import SettingsError
@@ -73,21 +75,24 @@ def encode_catalogue(
             "--encoder-program, or another --codec"
         ) from failed
     tally = Tally(len(wanted), began)
+    run_id = new_run_id()
     items = [Item(title_id, manifest.maps_uri(out, title_id), sizes[title_id]) for title_id in wanted]
-    with ray_cluster(run, address):
+    with Lease(dest, settings_key(settings), run_id) as lease, ray_cluster(run, address):
         startup_s = time.perf_counter() - began
         size, watch = cluster_size(), Watch()
-        work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
+        work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node), lease.name)
         credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
         try:
             Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
         finally:
             watch.close()
         seconds = time.perf_counter() - began  # without Ray's shutdown
+        outcomes = tally.in_order(wanted)
+        lease.sweep({outcome.title_id for outcome in outcomes if outcome.status != "failed"})
     summary = Summary(
-        run_id=new_run_id(),
+        run_id=run_id,
         place=("dest", dest),
-        outcomes=tally.in_order(wanted),
+        outcomes=outcomes,
         seconds=seconds,
         startup_s=startup_s,
         max_failed=run.max_failed,
