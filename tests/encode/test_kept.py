@@ -326,7 +326,7 @@ def test_chunks_that_need_different_decoders_are_not_joined(
     (tmp_path / "x.chunk").replace(plan.chunks[1].uri)
     with pytest.raises(ChunksDoNotJoin, match=r"chunk 1 of .* has other parameter sets than chunk 0.*--no-chunked"):
         finish(plan, done)
-    assert not Path(plan.dest).exists()
+    assert not Path(plan.output).exists()
 
 
 def test_what_x265_says_of_the_machine_parts_no_chunks(prepared: Path, tmp_path: Path) -> None:
