@@ -225,7 +225,7 @@ def test_a_frame_without_its_dolby_vision_metadata_fails_the_title(tmp_path: Pat
     drop_one_rpu(Path(plan.chunks[0].uri))
     with pytest.raises(TitleFailed, match=r"3 of 4 frames .* dolbyvision=0"):
         finish(plan, done)
-    assert not Path(plan.dest).exists()
+    assert not Path(plan.output).exists()
 
 
 def drop_one_rpu(path: Path) -> None:

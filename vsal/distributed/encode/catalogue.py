@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from vsal import manifest, storage
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
+from vsal.distributed.encode import tasks
 from vsal.distributed.encode.work import EncodeWork
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, Tally, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
 from vsal.encode.chunk_folders import Lease
@@ -80,6 +82,7 @@ def encode_catalogue(
     with Lease(dest, settings_key(settings), run_id) as lease, ray_cluster(run, address):
         startup_s = time.perf_counter() - began
         size, watch = cluster_size(), Watch()
+        warm_workers(int(size.cpus), tasks.__name__)  # the first title's plan keeps one busy, and its chunks want all
         work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node), lease.name)
         credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
         try:

@@ -109,7 +109,9 @@ class EncodeWork:
         return Step(name, lambda ticket: plan_task.remote(ticket, *asked), what="planning it")
 
     def _chunks(self, plan: EncodePlan) -> list[Step]:
-        return [self._chunk(plan, spec) for spec in plan.chunks]
+        # The longest first: of what is left at the end only the short ones make others wait.
+        longest_first = sorted(plan.chunks, key=lambda spec: spec.frame_start - spec.frame_end)
+        return [self._chunk(plan, spec) for spec in longest_first]
 
     def _chunk(self, plan: EncodePlan, chunk: ChunkSpec) -> Step:
         # Many chunks run best with one thread each; one chunk alone has a node to itself.
