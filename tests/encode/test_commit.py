@@ -23,7 +23,7 @@ from vsal.encode.chunk_folders import KEPT_S, LEASE_S, Lease, folder_of
 from vsal.encode.chunks import ChunksLost, encode_chunk
 from vsal.encode.codecs.x264 import X264
 from vsal.encode.keys import settings_key
-from vsal.encode.record import holds, looking_in, read_record
+from vsal.encode.record import holds, looking_in, read_record, version_of
 from vsal.encode.title import encode_title, finish, plan_title
 from vsal.errors import TitleFailed
 
@@ -46,7 +46,7 @@ def test_who_dies_between_output_and_record_leaves_no_foreign_record_that_counts
     assert killed.returncode < 0
     assert (tmp_path / "title.mp4").read_bytes() != before, "it died too early"
     record = read_record(str(tmp_path), "title")
-    assert record == {key: value for key, value in first.items() if key != "seconds"}
+    assert record == {key: value for key, value in first.items() if key not in ("record", "seconds")}
     assert not holds(record, looking_in(str(tmp_path)))
     again = encode_title(str(prepared), "title", settings, str(tmp_path))
     assert "skipped" not in again
@@ -75,7 +75,8 @@ def test_a_record_that_is_none_counts_for_nothing(prepared: Path, tmp_path: Path
         beside.write_text(broken)
         assert plan_title(str(prepared), "title", settings, str(tmp_path)).made is None, broken
     beside.write_text(json.dumps(whole))
-    assert plan_title(str(prepared), "title", settings, str(tmp_path)).made == whole
+    made = plan_title(str(prepared), "title", settings, str(tmp_path)).made
+    assert made == whole | {"record": version_of(storage.stat(str(beside)))}
 
 
 @contextmanager

@@ -76,35 +76,48 @@ class Lease:
             log.warning("%s cannot be written: other runs do not see that chunks are in use here: %s", self._uri, error)
 
     def sweep(self, finished: Collection[str]) -> int:
-        """Remove what nobody needs any more, of any settings; the number of folders removed.
-
-        Those are chunks of titles that are finished here, and such as have not been touched for KEPT_S. Nothing goes
-        that others are at work on.
-        """
+        """As the function of that name, for whoever holds this lease."""
         self._write()
-        leases: dict[str, list[SourceInfo]] = {self._settings_key: []}
-        folders: dict[str, dict[str, list[SourceInfo]]] = {}
-        for info in storage.list_files(storage.join(self._dest, FOLDER)):
-            folder = storage.parent(info.uri)
-            if _LEASE.fullmatch(storage.name(info.uri)):
-                leases.setdefault(storage.name(folder), []).append(info)
-            else:
-                of_settings = folders.setdefault(storage.name(storage.parent(folder)), {})
-                of_settings.setdefault(folder, []).append(info)
-        now_ns = _now_ns(leases[self._settings_key], self.name)
-        removed = 0
-        for settings_key in leases.keys() | folders.keys():
-            others = [info for info in leases.get(settings_key, []) if storage.name(info.uri) != self.name]
-            if any(_held(info, now_ns) for info in others):
-                continue
-            for info in others:
-                _removed(storage.remove, info.uri)
-            for folder, infos in folders.get(settings_key, {}).items():
-                idle_s = (now_ns - max(info.mtime_ns or now_ns for info in infos)) / 1e9
-                if storage.name(folder).rpartition(".")[0] in finished or idle_s > KEPT_S:
-                    removed += _removed(storage.remove_folder, folder)
-            _removed(_prune, storage.join(self._dest, FOLDER, settings_key))
-        return removed
+        return sweep(self._dest, self._settings_key, finished, self.name)
+
+
+def sweep(dest: str, settings_key: str, finished: Collection[str], lease: str = "") -> int:
+    """Remove what nobody needs any more, of any settings; the number of folders removed.
+
+    Those are chunks of titles that are finished, and such as have not been touched for KEPT_S. Nothing goes that others
+    are at work on.
+
+    Args:
+        dest: folder of the finished files.
+        settings_key: of one's own settings.
+        finished: titles whose encode is there.
+        lease: name of one's own lease.
+    """
+    leases: dict[str, list[SourceInfo]] = {settings_key: []}
+    folders: dict[str, dict[str, list[SourceInfo]]] = {}
+    for info in storage.list_files(storage.join(dest, FOLDER)):
+        folder = storage.parent(info.uri)
+        if _LEASE.fullmatch(storage.name(info.uri)):
+            leases.setdefault(storage.name(folder), []).append(info)
+        else:
+            of_settings = folders.setdefault(storage.name(storage.parent(folder)), {})
+            of_settings.setdefault(folder, []).append(info)
+    now_ns = _now_ns(leases[settings_key], lease)
+    removed = 0
+    for key in leases.keys() | folders.keys():
+        others = [info for info in leases.get(key, []) if storage.name(info.uri) != lease]
+        if any(_held(info, now_ns) for info in others):
+            continue
+        for info in others:
+            _removed(storage.remove, info.uri)
+        for folder, infos in folders.get(key, {}).items():
+            idle_s = (now_ns - max(info.mtime_ns or now_ns for info in infos)) / 1e9
+            if storage.name(folder).rpartition(".")[0] in finished or idle_s > KEPT_S:
+                removed += _removed(storage.remove_folder, folder)
+        _removed(_prune, storage.join(dest, FOLDER, key))
+    if leases.keys() | folders.keys() != {settings_key}:
+        _removed(_prune_root, storage.join(dest, FOLDER))
+    return removed
 
 
 def clear(folder: str, lease: str = "") -> None:

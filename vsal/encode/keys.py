@@ -64,14 +64,14 @@ def settings_key(settings: EncodeSettings) -> str:
     return _digest([LAYOUT_VERSION, effective(settings)])
 
 
-def asked_key(fingerprint: str, settings: EncodeSettings) -> str:
+def asked_key(fingerprint: str, of_settings: str) -> str:
     """What is asked for of one title: known before its source is opened.
 
     Args:
         fingerprint: of its manifest, which stands for source and maps.
-        settings: of the encode.
+        of_settings: their key.
     """
-    return _digest([settings_key(settings), fingerprint])
+    return _digest([of_settings, fingerprint])
 
 
 def chunk_key(fingerprint: str, facts: SourceFacts, settings: EncodeSettings, gain: float | None = None) -> str:

@@ -51,7 +51,7 @@ def is_version(known: Mapping[str, Any], found: SourceInfo | None) -> bool:
     return told.same_version(found)
 
 
-def holds(record: Record, look: Look) -> bool:
+def holds(record: Mapping[str, Any], look: Look) -> bool:
     """Whether all files that a record names lie there as they were when it was written.
 
     A run that died between the output and the record leaves the new bytes beside the old record: that does not hold.

@@ -20,7 +20,7 @@ from vsal.encode.codecs.trial import refuse_ignored, refuse_interlaced, trial_fa
 from vsal.encode.keys import asked_key, chunk_key, settings_key, title_key
 from vsal.encode.mux.assemble import assemble, choose_container
 from vsal.encode.mux.join import ChunksDoNotJoin
-from vsal.encode.record import Record, holds, looking_in, read_record, version_of, write_record
+from vsal.encode.record import Record, holds, looking_in, read_record, record_uri, version_of, write_record
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source_facts import SourceFacts, read_source_facts
 from vsal.errors import Reason, TitleFailed
@@ -108,7 +108,8 @@ def plan_title(
         container = choose_container(facts, settings)
         bounds = bounds_of(title, facts, settings)
         key = title_key(chunk_key(title.fingerprint, facts, settings), bounds, container)
-        folder = folder_of(dest, settings_key(settings), title_id, key)
+        of_settings = settings_key(settings)
+        folder = folder_of(dest, of_settings, title_id, key)
         last = title.map_at(title.frames - 1)
         plan = EncodePlan(
             title_id,
@@ -121,7 +122,7 @@ def plan_title(
             duration_s=float((last.pts_end - title.map_at(0).pts_start) * facts.info.time_base),
             manifest=manifest,
             fingerprint=title.fingerprint,
-            asked=asked_key(title.fingerprint, settings),
+            asked=asked_key(title.fingerprint, of_settings),
             key=key,
             folder=folder,
         )
@@ -173,11 +174,16 @@ def check_fit(title: TitleManifest, facts: SourceFacts) -> None:
 
 
 def record_of(plan: EncodePlan) -> Record | None:
-    """The record of the output, if what it names is there, made by the very same settings from the very same maps."""
+    """The record of the output, if what it names is there, made by the very same settings from the very same maps.
+
+    It holds as `record` the version of its own file.
+    """
     record = read_record(plan.dest, plan.title_id)
     if record is None or record.get("key") != plan.key:
         return None
-    return record if holds(record, looking_in(plan.dest)) else None
+    look = looking_in(plan.dest)
+    written = look(storage.name(record_uri(plan.dest, plan.title_id)))
+    return record | {"record": version_of(written)} if written is not None and holds(record, look) else None
 
 
 def finish(plan: EncodePlan, done: Iterable[ChunkDone], lease: str = "") -> Record:
@@ -192,7 +198,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone], lease: str = "") -> Reco
         lease: name of the lease under which they were made.
 
     Returns:
-        The record.
+        The record, and as `record` the version of the file that holds it.
 
     Raises:
         TitleFailed: the chunks do not join; they are removed, since nobody knows which of them is wrong.
@@ -235,9 +241,9 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone], lease: str = "") -> Reco
         "streams": list(kept.streams),
         "left_out": list(kept.left_out),
     }
-    write_record(plan.dest, plan.title_id, record)
+    written = write_record(plan.dest, plan.title_id, record)
     clear(plan.folder, lease)
-    return record
+    return record | {"record": version_of(written)}
 
 
 def _budget(solved: Solved, done: Sequence[ChunkDone]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from vsal.distributed.failures import LOST_CHUNKS, Failure
 from vsal.distributed.outcomes import Outcome
 from vsal.distributed.work import Item, Step
 from vsal.encode.chunks import ChunkDone, ChunkSpec
+from vsal.encode.resume import commit_of
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import EncodePlan
 from vsal.errors import Reason
@@ -68,7 +69,7 @@ class EncodeWork:
         return {}
 
     def todo(self) -> Iterator[Item]:
-        """All titles: whether one is encoded already, its plan tells."""
+        """The titles that are left. One may be encoded all the same, by other words: its plan tells."""
         return iter(self._items)
 
     def first(self, item: Item) -> Sequence[Step]:
@@ -79,7 +80,7 @@ class EncodeWork:
         """Chunks follow from the plan, the join from the last chunk."""
         if isinstance(value, EncodePlan):
             if value.made is not None:
-                return _outcome(item, "skipped", value.made)
+                return outcome_of(item, "skipped", value.made)
             self._planned[item.title_id] = _Planned(value)
             return self._chunks(value)
         title = self._planned[item.title_id]
@@ -87,7 +88,7 @@ class EncodeWork:
             title.done[value.index] = value
             return [self._join(title)] if len(title.done) == len(title.plan.chunks) else []
         del self._planned[item.title_id]
-        return _outcome(item, "done", value)
+        return outcome_of(item, "done", value)
 
     def failed(self, item: Item, step: Step, failure: Failure) -> Sequence[Step] | Outcome:
         """Chunks that do not fit their source or each other are made again in one piece, and those that others have
@@ -129,7 +130,7 @@ class EncodeWork:
         return Step("join", lambda ticket: join_task.remote(ticket, *asked), what="joining its chunks")
 
 
-def _outcome(item: Item, status: Literal["done", "skipped"], record: dict[str, Any]) -> Outcome:
+def outcome_of(item: Item, status: Literal["done", "skipped"], record: dict[str, Any]) -> Outcome:
     """Of a title whose output is there, from the record beside it."""
     return Outcome(
         item.title_id,
@@ -144,5 +145,6 @@ def _outcome(item: Item, status: Literal["done", "skipped"], record: dict[str, A
             "left_out": tuple(record["left_out"]),  # streams of the source that the container does not hold
             "bit_share": (record["budget"] or {}).get("achieved"),  # of the top area, where one was asked for
             "bit_share_without": (record["budget"] or {}).get("without"),  # where that is enough, no maps are given
+            "commit": commit_of(record),
         },
     )
