@@ -72,7 +72,9 @@ PASSING = Rule("passing", INFRA, None, tries=INFRASTRUCTURE_TRIES, pause_s=2.0)
 # FFmpeg gives troubles of its demuxers the numbers of a busy disk (EBUSY, EAGAIN, EIO): either may be meant.
 DOUBTFUL = Rule("doubtful", TITLE, None, tries=None, attempt=True, pause_s=1.0)
 WRITE = Rule("write", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
-FULL = Rule("full", INFRA, Reason.WRITE_FAILED)
+# These may stop the run: see `vsal.distributed.output`.
+FULL = Rule("full", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
+DENIED = Rule("denied", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
 UNREADABLE = Rule("unreadable", TITLE, None)
 GONE = Rule("gone", TITLE, Reason.SOURCE_NOT_FOUND)
 DAMAGED = Rule("damaged", TITLE, Reason.DECODE_ERROR)
@@ -187,7 +189,8 @@ def classify(error: BaseException, place: Reason = Reason.UNREADABLE) -> Failure
     if isinstance(error, StepFailed):
         return error.failure
     if isinstance(error, TitleFailed):
-        return Failure(_rule_of_title(error), error.reason, error.detail)
+        rule = _rule_of_title(error)
+        return Failure(rule, rule.reason or error.reason, error.detail)
     if isinstance(error, OSError) and not _is_of(error, "ray.exceptions"):
         return _of_place(error, place)
     rule = rule_of(type(error))
@@ -224,7 +227,7 @@ def _rule_of_title(failed: TitleFailed) -> Rule:
     cause = failed.__cause__
     if isinstance(cause, OSError):
         rule = _of_place(cause, failed.reason).rule
-        if rule in (PASSING, DOUBTFUL, FULL):
+        if rule in (PASSING, DOUBTFUL, FULL, DENIED):
             return rule
     return _OF_REASON.get(failed.reason, SAID)
 
@@ -237,6 +240,6 @@ def _of_place(error: OSError, place: Reason) -> Failure:
         doubtful = _is_of(error, "av.error") and not network
         return Failure(DOUBTFUL if doubtful else PASSING, place, str(error))
     if place is Reason.WRITE_FAILED:
-        return Failure(WRITE, place, str(error))
+        return Failure(DENIED if storage.is_denied(error) else WRITE, place, str(error))
     missing = isinstance(error, FileNotFoundError)
     return Failure(GONE if missing else UNREADABLE, Reason.SOURCE_NOT_FOUND if missing else place, str(error))

@@ -159,6 +159,7 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
     _check_version(spec)
     begun = time.monotonic()
     local = storage.staging_file(spec.uri)
+    storage.claim(local)  # before anything is decoded for it
     try:
         with TitleManifest(spec.manifest_uri) as title:
             mapped = spec.settings.roi and spec.gain != 0.0
@@ -174,9 +175,11 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
         areas = _measure_areas(spec, size) if spec.settings.measure_share else None
         _publish_times(spec, times)
         storage.publish(local, spec.uri)
-    except BaseException:
-        storage.discard(local)
+    except TitleFailed:
+        _check_room(spec)  # an encoder that is a program of its own says of a full disk what it likes
         raise
+    finally:
+        storage.discard(local)
     return ChunkDone(spec.index, count, size, time.monotonic() - begun, areas=areas)
 
 
@@ -188,6 +191,12 @@ def _check_version(spec: ChunkSpec) -> None:
             f"{socket.gethostname()} codes with {here}, the other chunks of {spec.facts.info.uri} with {spec.version}: "
             "have one version of the encoder on all machines",
         )
+
+
+def _check_room(spec: ChunkSpec) -> None:
+    beside = storage.staging_file(spec.uri)
+    storage.claim(beside)
+    storage.discard(beside)
 
 
 def check_there(chunks: Iterable[ChunkSpec]) -> None:

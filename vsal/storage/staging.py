@@ -23,6 +23,7 @@ from vsal.storage.places import Place, filesystem, join, parse
 from vsal.vitals import vitals
 
 COPY_BYTES = 64 * 1024 * 1024
+CLAIMED_BYTES = 256 * 1024  # a disk without them is full: the smallest title needs as much sooner or later
 ABANDONED_AFTER_S = 24 * 3600  # of a writer on another machine, of which nothing else can be known
 
 _NAME = re.compile(re.escape(STAGING_PREFIX) + r"(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{16}")
@@ -46,6 +47,22 @@ def staging_file(uri: str) -> str:
     path = os.path.join(folder, f"{STAGING_PREFIX}{process_mark()}-{secrets.token_hex(8)}")
     _own.add(path)
     return path
+
+
+def claim(local_file: str) -> None:
+    """Make sure that a staging file can be written at all, before work is done for it; what is written is given back.
+
+    Raises:
+        OSError: it cannot: no space, no right to.
+    """
+    try:
+        with open(local_file, "wb") as file:
+            file.write(bytes(CLAIMED_BYTES))
+        with open(local_file, "wb"):
+            pass
+    except OSError as error:
+        discard(local_file)
+        raise OSError(error.errno, error.strerror, local_file) from error
 
 
 def publish(local_file: str, uri: str) -> SourceInfo:
