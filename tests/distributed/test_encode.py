@@ -75,7 +75,7 @@ def test_the_run_is_summed_up_beside_the_encodes(summary: Summary, catalogue: tu
     assert written["titles"] == {"done": 1, "skipped": 0, "failed": 1}
     assert (written["frames"], written["bytes"]) == (72, (dest / "good.mp4").stat().st_size)
     assert [title["title_id"] for title in written["failed"]] == ["gone"]
-    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "runs"]
+    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "journal", "runs"]
 
 
 def test_every_title_is_counted_once(summary: Summary, counted: list[Outcome], seen: list[Progress]) -> None:

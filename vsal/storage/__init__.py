@@ -20,6 +20,7 @@ from vsal.storage.files import (
     remove,
     stat,
 )
+from vsal.storage.listing import list_versions, told_by_listings
 from vsal.storage.passing import is_full, is_passing
 from vsal.storage.patterns import is_pattern, match_files
 from vsal.storage.places import is_local, join, local_path, name, parent, resolve
@@ -39,6 +40,7 @@ __all__ = [
     "is_pattern",
     "join",
     "list_files",
+    "list_versions",
     "local_path",
     "match_files",
     "name",
@@ -52,5 +54,6 @@ __all__ = [
     "staging_file",
     "stat",
     "sweep",
+    "told_by_listings",
     "write_bytes",
 ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 
 from vsal import manifest, storage
+from vsal.distributed import journal
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
 from vsal.distributed.encode.work import EncodeWork
 from vsal.distributed.failures import StepFailed
+from vsal.distributed.known import failed_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Summary, Tally, new_run_id
+from vsal.distributed.outcomes import Summary, new_run_id
 from vsal.distributed.pulse import alone
+from vsal.distributed.record import RunRecord
 from vsal.distributed.run import OnProgress, Run
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
@@ -72,29 +74,27 @@ def encode_catalogue(
             f"a trial of {settings.codec} {failed.failure.detail}: the encoder hangs. Name another one with "
             "--encoder-program, or another --codec"
         ) from failed
-    tally = Tally(len(wanted), began)
+    run_id = new_run_id()
+    if run.retry_failed:
+        known = failed_titles(journal.read_known(dest, run_id), "encode")
+        wanted = [title_id for title_id in wanted if title_id in known]
     items = [Item(title_id, manifest.maps_uri(out, title_id), sizes[title_id]) for title_id in wanted]
-    with ray_cluster(run, address):
-        startup_s = time.perf_counter() - began
-        size, watch = cluster_size(), Watch()
-        work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
-        credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
-        try:
-            Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
-        finally:
-            watch.close()
-        seconds = time.perf_counter() - began  # without Ray's shutdown
-    summary = Summary(
-        run_id=new_run_id(),
-        place=("dest", dest),
-        outcomes=tally.in_order(wanted),
-        seconds=seconds,
-        startup_s=startup_s,
-        max_failed=run.max_failed,
-        totals=TOTALS,
-        settings=settings.to_json(),
-    )
-    storage.sweep(dest)  # what killed writers left
-    document = json.dumps(summary.document(), indent=1)
-    storage.write_bytes(manifest.runs_uri(dest, summary.run_id), document.encode())
-    return summary
+    startup_s = 0.0
+    with RunRecord("encode", run_id, ("dest", dest), len(wanted), began, run, settings.to_json()) as record:
+        if items:
+            with ray_cluster(run, address):
+                startup_s = time.perf_counter() - began
+                size, watch = cluster_size(), Watch()
+                work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
+                credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
+                try:
+                    metrics = RunMetrics("encode", TOTALS)
+                    Run(work, run, record.tally, credit, watch, metrics, on_progress).work()
+                finally:
+                    watch.close()
+        return record.end(wanted, TOTALS, startup_s, (lambda: sweep_folder(dest),))
+
+
+def sweep_folder(dest: str) -> None:
+    """Removes what killed writers left."""
+    storage.sweep(dest)
