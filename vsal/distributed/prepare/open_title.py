@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from vsal import manifest, storage
 from vsal.assembly import TitleAssembly
@@ -64,8 +65,11 @@ class OpenTitle:
         self._write(rows)
         return len(rows)
 
-    def commit(self) -> Mapping[str, int | str]:
+    def commit(self) -> Mapping[str, Any]:
         """Writes the last rows and puts the file under its name: from here on the title is done.
+
+        Returns:
+            its counts, and the `file` that has the name now.
 
         Raises:
             TitleFailed: there is no frame, times contradict the container, or the file could not be written.
@@ -74,10 +78,10 @@ class OpenTitle:
         counts = asdict(self._assembly.totals())
         try:
             self._writer.close({manifest.KEY_DECODE_ERRORS: str(counts["decode_errors"])})
-            storage.publish(self._staging, self._target)
+            file = storage.publish(self._staging, self._target)
         except OSError as error:
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot commit {self._target}: {error}") from error
-        return counts
+        return {**counts, "file": file}
 
     def abandon(self) -> None:
         """Removes what was written, if it was not committed."""
