@@ -40,6 +40,7 @@ class OpenTitle:
         )
         try:
             self._staging = storage.staging_file(self._target)
+            storage.claim(self._staging)  # before anything is decoded for it
         except OSError as error:
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
         try:
@@ -47,6 +48,9 @@ class OpenTitle:
         except OSError as error:
             storage.discard(self._staging)
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
+        except BaseException:
+            storage.discard(self._staging)
+            raise
 
     def add(self, chunk: Chunk, masks: Masks | None) -> int:
         """Takes in one chunk, in any order, and writes the rows that became final; returns their number.
