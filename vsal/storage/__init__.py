@@ -18,6 +18,7 @@ from vsal.storage.files import (
     open_random,
     read_bytes,
     remove,
+    remove_folder,
     stat,
 )
 from vsal.storage.listing import list_versions, told_by_listings
@@ -50,6 +51,7 @@ __all__ = [
     "publish",
     "read_bytes",
     "remove",
+    "remove_folder",
     "resolve",
     "staging_file",
     "stat",

@@ -52,7 +52,7 @@ def publish(local_file: str, uri: str) -> SourceInfo:
     """Give a finished local file its name, replacing what was there; the local file is gone afterwards.
 
     Returns:
-        the version that has the name now, as `stat` would tell it.
+        Size and version of what now lies there.
 
     After a return the file is complete under its name and survives a power cut. Before it, or after an error, the name
     holds what it held before. Two writers of one name may race: one of them wins whole.
@@ -70,8 +70,11 @@ def publish(local_file: str, uri: str) -> SourceInfo:
     return published
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes) -> SourceInfo:
     """Write a small file, whole or not at all.
+
+    Returns:
+        Size and version of what now lies there.
 
     Raises:
         OSError: it cannot be written.
@@ -80,7 +83,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         with open(path, "wb") as file:
             file.write(data)
-        publish(path, uri)
+        return publish(path, uri)
     except BaseException:
         discard(path)
         raise
@@ -116,7 +119,7 @@ def _publish_local(source: str, target: str) -> SourceInfo:
         os.unlink(source)
         source = copy
     _sync(source)
-    status = os.stat(source)  # before it has the name: another writer may take it at any time
+    status = os.stat(source)  # before others may replace it
     os.replace(source, target)
     _sync(folder)
     _own.discard(source)
