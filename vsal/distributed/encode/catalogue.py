@@ -9,6 +9,7 @@ from vsal import manifest, storage
 from vsal.distributed import journal
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
+from vsal.distributed.encode import tasks
 from vsal.distributed.encode.work import EncodeWork
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.known import failed_titles
@@ -17,6 +18,7 @@ from vsal.distributed.outcomes import Summary, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.record import RunRecord
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
 from vsal.encode.settings import EncodeSettings
@@ -85,6 +87,8 @@ def encode_catalogue(
             with ray_cluster(run, address):
                 startup_s = time.perf_counter() - began
                 size, watch = cluster_size(), Watch()
+                # The first title's plan keeps one busy, and its chunks want all.
+                warm_workers(int(size.cpus), tasks.__name__)
                 work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
                 credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
                 try:

@@ -70,7 +70,9 @@ class EncodeWork:
             if value.made is not None:
                 return _outcome(item, "skipped", value.made)
             self._planned[item.title_id] = _Planned(value)
-            return [self._chunk(value, spec) for spec in value.chunks]
+            # The longest first: of what is left at the end only the short ones make others wait.
+            longest_first = sorted(value.chunks, key=lambda spec: spec.frame_start - spec.frame_end)
+            return [self._chunk(value, spec) for spec in longest_first]
         title = self._planned[item.title_id]
         if isinstance(value, ChunkDone):
             title.done[value.index] = value

@@ -17,12 +17,14 @@ from vsal.distributed.credit import Credit
 from vsal.distributed.known import committed_files, failed_titles, settled_titles
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Outcome, Summary, new_run_id
+from vsal.distributed.prepare import tasks
 from vsal.distributed.prepare.job import Job
 from vsal.distributed.prepare.pools import start_pools
-from vsal.distributed.prepare.tasks import warm_workers, window_bytes
+from vsal.distributed.prepare.tasks import window_bytes
 from vsal.distributed.prepare.work import PrepareWork
 from vsal.distributed.record import RunRecord
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.planning import WorkItem, work_list
@@ -94,7 +96,7 @@ def prepare_catalogue(
             with ray_cluster(run, address):
                 size, window = cluster_size(), window_bytes(settings, model_input)
                 check_budget(size, run, window)
-                warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1))
+                warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1), tasks.__name__)
                 watch = Watch()
                 pools = start_pools(model.data, run, size, watch)
                 try:
