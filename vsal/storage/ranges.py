@@ -124,7 +124,8 @@ class RangeReader(io.RawIOBase):
         return data
 
     def _range(self, at: int, length: int) -> bytes:
-        data: bytes = self._file.read_at(length, at)
+        with vitals.storage():
+            data: bytes = self._file.read_at(length, at)
         vitals.moved_bytes += len(data)
         if len(data) != length:
             raise OSError(f"asked for bytes {at} to {at + length} of {self._size} and got {len(data)}")
