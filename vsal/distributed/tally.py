@@ -77,8 +77,9 @@ class Tally:
         self._lost_s += seconds
         self._lost_frames += frames
 
+    @property
     def left(self) -> int:
-        """Titles without an outcome."""
+        """Titles that have not ended."""
         return self._titles - sum(self.sums.ended.values())
 
     def in_order(self, title_ids: Sequence[str]) -> list[Outcome]:
@@ -141,7 +142,7 @@ class Tally:
                 "cpus": cpus,
                 "used_cpus": used_cpus,
                 "stages": self._shares(),
-                "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left()),
+                "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left),
                 "driver_busy": round(self._busy, 3),
             }
         )
@@ -152,7 +153,7 @@ class Tally:
             "titles": self._titles,
             **self.sums.counts(),
             "reasons": self.sums.reasons(),
-            "left": self.left(),
+            "left": self.left,
             "frames": self.sums.figures["frames"],
             "video_s": round(float(self.sums.figures["duration_s"]), 1),
             "elapsed_s": round(time.perf_counter() - self._began, 1),

@@ -14,10 +14,10 @@ from vsal.distributed.encode.work import EncodeWork
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.known import failed_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Summary, new_run_id
+from vsal.distributed.outcomes import OnProgress, Summary, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.record import RunRecord
-from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.run import Run
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
@@ -93,7 +93,8 @@ def encode_catalogue(
                 credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
                 try:
                     metrics = RunMetrics("encode", TOTALS)
-                    Run(work, run, record.tally, credit, watch, metrics, on_progress).work()
+                    tally, drain = record.tally, record.drain
+                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
                 finally:
                     watch.close()
         return record.end(wanted, TOTALS, startup_s, (lambda: sweep_folder(dest),))
