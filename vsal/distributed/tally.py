@@ -84,8 +84,9 @@ class Tally:
         """Whether the title's result is there, from this run or an earlier one."""
         return title_id in self._made
 
+    @property
     def left(self) -> int:
-        """Titles without an outcome."""
+        """Titles that have not ended."""
         return self._titles - sum(self.sums.ended.values())
 
     def in_order(self, title_ids: Sequence[str]) -> list[Outcome]:
@@ -148,7 +149,7 @@ class Tally:
                 "cpus": cpus,
                 "used_cpus": used_cpus,
                 "stages": self._shares(),
-                "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left()),
+                "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left),
                 "driver_busy": round(self._busy, 3),
             }
         )
@@ -159,7 +160,7 @@ class Tally:
             "titles": self._titles,
             **self.sums.counts(),
             "reasons": self.sums.reasons(),
-            "left": self.left(),
+            "left": self.left,
             "frames": self.sums.figures["frames"],
             "video_s": round(float(self.sums.figures["duration_s"]), 1),
             "elapsed_s": round(time.perf_counter() - self._began, 1),
