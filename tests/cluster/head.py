@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -89,13 +91,16 @@ def running_head(folder: Path, cpus: int = 2, extra: Mapping[str, str] | None = 
     environment |= {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_TMPDIR": "/tmp",  # the path of a socket may have 107 bytes at most
         "PYTHONPATH": "",
     }
+    # Of its own: a job joins the cluster that the file `ray_current_cluster` in it names, which is the one that was started
+    # last. Short, since the path of a socket may have 107 bytes.
+    temp = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     start = [
         str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}", f"--port={gcs}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
         f"--metrics-export-port={metrics}", "--object-store-memory=200000000", "--disable-usage-stats",
+        f"--temp-dir={temp}",
     ]  # fmt: skip
     with (folder / "head.log").open("w") as log:
         given = environment | dict(extra or {})
@@ -113,3 +118,4 @@ def running_head(folder: Path, cpus: int = 2, extra: Mapping[str, str] | None = 
         finally:
             process.terminate()  # --block: the head takes its processes with it
             process.wait(60)
+            shutil.rmtree(temp, ignore_errors=True)
