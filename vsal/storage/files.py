@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 import stat as statfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +35,14 @@ class SourceInfo:
     size: int
     mtime_ns: int | None = None
     etag: str | None = None
+
+    def same_version(self, other: SourceInfo) -> bool:
+        """Whether the two tell of the same content: as large, and with the same etag where both know it, else changed
+        at the same time.
+        """
+        if self.etag and other.etag:
+            return (self.size, self.etag) == (other.size, other.etag)
+        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def stat(uri: str) -> SourceInfo:
@@ -117,7 +127,10 @@ def _list_local(folder: str, recursive: bool) -> list[SourceInfo]:
 def _list_remote(place: Place, recursive: bool) -> list[SourceInfo]:
     selector = fs.FileSelector(place.path, recursive=recursive, allow_not_found=True)
     return [
-        SourceInfo(place.at(info.path).uri, int(info.size), None if info.mtime is None else int(info.mtime_ns))
+        # Some stores list fractions of a second, and none tells them when one object is looked at.
+        SourceInfo(
+            place.at(info.path).uri, int(info.size), None if info.mtime is None else info.mtime_ns // 10**9 * 10**9
+        )
         for info in filesystem(place).get_file_info(selector)
         if info.type == fs.FileType.File
     ]
@@ -184,6 +197,46 @@ def remove(uri: str) -> None:
             filesystem(place).delete_file(place.path)
     except FileNotFoundError:
         return
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all that lies in it; nothing happens where there is none.
+
+    A store that knows folders only by what lies in them keeps no empty object for this one, though it may get one for
+    the folder above.
+
+    Raises:
+        OSError: something of it cannot be removed.
+    """
+    place = parse(uri)
+    try:
+        if place.scheme == "file":
+            shutil.rmtree(place.path)
+        else:
+            filesystem(place).delete_dir(place.path)
+    except FileNotFoundError:
+        return
+
+
+def prune(uri: str, recursive: bool = True) -> None:
+    """Remove a folder, and those below it where that is asked for, as far as no file lies in them.
+
+    Raises:
+        OSError: it cannot be looked at, or may not be removed.
+    """
+    place = parse(uri)
+    if place.scheme != "file":
+        # A store has no folders; but it may hold empty objects that stand for them.
+        if not list_files(uri):
+            remove_folder(uri)
+        return
+    folders = [folder for folder, _, _ in os.walk(place.path, topdown=False)] if recursive else [place.path]
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
 
 def check_writable(uri: str) -> None:

@@ -14,12 +14,15 @@ from vsal.distributed.cluster import check_budget, cluster_size, join_bytes, ray
 from vsal.distributed.credit import Credit
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, new_run_id
+from vsal.distributed.prepare import tasks
+from vsal.distributed.prepare.checkpoints import sweep_checkpoints
 from vsal.distributed.prepare.job import Job
 from vsal.distributed.prepare.ledger import Ledger
 from vsal.distributed.prepare.pools import start_pools
-from vsal.distributed.prepare.tasks import warm_workers, window_bytes
+from vsal.distributed.prepare.tasks import window_bytes
 from vsal.distributed.prepare.work import PrepareWork
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.planning import work_list
@@ -77,7 +80,7 @@ def prepare_catalogue(
         with ray_cluster(run, address):
             size, window = cluster_size(), window_bytes(settings, model_input)
             check_budget(size, run, window)
-            warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1))
+            warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1), tasks.__name__)
             watch = Watch()
             pools = start_pools(model.data, run, size, watch)
             try:
@@ -101,5 +104,7 @@ def prepare_catalogue(
         totals=TOTALS,
         settings={**settings.shaping(), "model": model.name, "model_sha256": model.sha256},
     )
+    ended = {outcome.title_id for outcome in summary.outcomes if outcome.status != "failed"}
+    sweep_checkpoints(out, {item.fingerprint for item in items if item.fingerprint and item.title.title_id in ended})
     ledger.write(summary)
     return summary
