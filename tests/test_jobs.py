@@ -23,9 +23,11 @@ BIN = Path(sys.executable).parent
 
 @pytest.mark.parametrize(("job", "verb"), [(prepare_roi, "prepare"), (encode_roi, "encode")])
 def test_a_job_joins_the_cluster_it_runs_on(job: ModuleType, verb: str) -> None:
-    assert job.arguments(["c", "--out", "o"]) == [verb, "c", "--out", "o", "--address", "auto"]
-    assert job.arguments(["c", "--address", "ray:1"]) == [verb, "c", "--address", "ray:1"]
-    assert job.arguments(["c", "--address=ray:1"]) == [verb, "c", "--address=ray:1"]
+    tolerant = ["--max-failed", "100%"]
+    assert job.arguments(["c", "--out", "o"]) == [verb, "c", "--out", "o", "--address", "auto", *tolerant]
+    assert job.arguments(["c", "--address", "ray:1"]) == [verb, "c", "--address", "ray:1", *tolerant]
+    assert job.arguments(["c", "--address=ray:1"]) == [verb, "c", "--address=ray:1", *tolerant]
+    assert job.arguments(["c", "--max-failed=2"]) == [verb, "c", "--max-failed=2", "--address", "auto"]
 
 
 def free_port() -> int:
