@@ -37,6 +37,7 @@ class Tally:
         self._began = began
         self._journal = journal
         self._kept: dict[str, Outcome] = {}
+        self._made: set[str] = set()
         self._failures: Counter[str] = Counter()  # by rule
         self._lost_s = 0.0
         self._lost_frames = 0
@@ -57,6 +58,8 @@ class Tally:
         self.open_frames.pop(outcome.title_id, None)
         # Running sums: what is shown of a run must not take longer the more titles it has, nor more memory.
         self.sums.add(outcome)
+        if outcome.status != "failed":
+            self._made.add(outcome.title_id)
         few = self._titles <= LISTED
         if few or (len(self._kept) < LISTED and (outcome.status == "failed" or outcome.detail)):
             self._kept[outcome.title_id] = outcome
@@ -76,6 +79,10 @@ class Tally:
         """What a step, or a title, had done is lost."""
         self._lost_s += seconds
         self._lost_frames += frames
+
+    def made(self, title_id: str) -> bool:
+        """Whether the title's result is there, from this run or an earlier one."""
+        return title_id in self._made
 
     @property
     def left(self) -> int:

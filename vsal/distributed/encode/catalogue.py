@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vsal import manifest, storage
 from vsal.distributed import journal
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
 from vsal.distributed.encode import tasks
-from vsal.distributed.encode.work import EncodeWork
+from vsal.distributed.encode.work import EncodeWork, outcome_of
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.known import failed_titles
 from vsal.distributed.metrics import RunMetrics
@@ -18,13 +18,18 @@ from vsal.distributed.outcomes import OnProgress, Summary, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.record import RunRecord
 from vsal.distributed.run import Run
+from vsal.distributed.tally import Tally
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
+from vsal.encode.chunk_folders import Lease, sweep
+from vsal.encode.keys import settings_key
+from vsal.encode.resume import Encoded
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import check_settings
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
+from vsal.storage import SourceInfo
 
 TOTALS = ("bytes",)
 
@@ -40,6 +45,8 @@ def encode_catalogue(
     on_progress: OnProgress | None = None,
 ) -> Summary:
     """Encode every prepared title that is not encoded with these settings yet.
+
+    Ray is started, or joined, and the encoder tried only if there is work to do.
 
     Args:
         out: where `vsal prepare` wrote.
@@ -58,16 +65,66 @@ def encode_catalogue(
             the maps.
     """
     began = time.perf_counter()
+    files = manifest.read_manifest(out).title_files()
+    wanted = _wanted(out, files, title_ids)
+    storage.check_writable(dest)
+    run_id, key = new_run_id(), settings_key(settings)
+    if run.retry_failed:
+        known = failed_titles(journal.read_known(dest, run_id), "encode")
+        wanted = [title_id for title_id in wanted if title_id in known]
     # The size of its maps tells how long a title is, as far as that can be known without opening it.
-    sizes = manifest.read_manifest(out).title_bytes()
-    wanted = list(sorted(sizes) if title_ids is None else title_ids)
-    missing = sorted(set(wanted) - set(sizes))
+    items = [Item(title_id, manifest.maps_uri(out, title_id), files[title_id].size) for title_id in wanted]
+    startup_s = 0.0
+    with RunRecord("encode", run_id, ("dest", dest), len(wanted), began, run, settings.to_json()) as record:
+        if not run.force:
+            items = _unsettled(items, Encoded(out, dest, settings, files), record.tally)
+        if not items:
+            sweep(dest, key, wanted)
+        else:
+            _try(settings, run)
+            with Lease(dest, key, run_id) as lease, ray_cluster(run, address):
+                startup_s = time.perf_counter() - began
+                size, watch = cluster_size(), Watch()
+                # The first title's plan keeps one busy, and its chunks want all.
+                warm_workers(int(size.cpus), tasks.__name__)
+                work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node), lease.name)
+                credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
+                try:
+                    metrics = RunMetrics("encode", TOTALS)
+                    tally, drain = record.tally, record.drain
+                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
+                finally:
+                    watch.close()
+                lease.sweep({title_id for title_id in wanted if record.tally.made(title_id)})
+        return record.end(wanted, TOTALS, startup_s, (lambda: sweep_folder(dest),))
+
+
+def sweep_folder(dest: str) -> None:
+    """Removes what killed writers left."""
+    storage.sweep(dest)
+
+
+def _wanted(out: str, files: Mapping[str, SourceInfo], title_ids: Sequence[str] | None) -> list[str]:
+    wanted = list(sorted(files) if title_ids is None else title_ids)
+    missing = sorted(set(wanted) - set(files))
     if not wanted or missing:
         raise SettingsError(
-            f"{out} holds no maps of {', '.join(missing) or 'any title'}, and {len(sizes)} titles in all: see "
+            f"{out} holds no maps of {', '.join(missing) or 'any title'}, and {len(files)} titles in all: see "
             f"`vsal inspect {out}`"
         )
-    storage.check_writable(dest)
+    return wanted
+
+
+def _unsettled(items: list[Item], encoded: Encoded, tally: Tally) -> list[Item]:
+    """Settles the titles that are encoded already; those that are left. Nothing of them is planned or opened."""
+    records = encoded.read([item.title_id for item in items])
+    for item in items:
+        if item.title_id in records:
+            tally.settle(outcome_of(item, "skipped", records[item.title_id]))
+    return [item for item in items if item.title_id not in records]
+
+
+def _try(settings: EncodeSettings, run: RunSettings) -> None:
     try:
         with alone(run.stall_s):
             check_settings(settings)
@@ -76,30 +133,3 @@ def encode_catalogue(
             f"a trial of {settings.codec} {failed.failure.detail}: the encoder hangs. Name another one with "
             "--encoder-program, or another --codec"
         ) from failed
-    run_id = new_run_id()
-    if run.retry_failed:
-        known = failed_titles(journal.read_known(dest, run_id), "encode")
-        wanted = [title_id for title_id in wanted if title_id in known]
-    items = [Item(title_id, manifest.maps_uri(out, title_id), sizes[title_id]) for title_id in wanted]
-    startup_s = 0.0
-    with RunRecord("encode", run_id, ("dest", dest), len(wanted), began, run, settings.to_json()) as record:
-        if items:
-            with ray_cluster(run, address):
-                startup_s = time.perf_counter() - began
-                size, watch = cluster_size(), Watch()
-                # The first title's plan keeps one busy, and its chunks want all.
-                warm_workers(int(size.cpus), tasks.__name__)
-                work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
-                credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
-                try:
-                    metrics = RunMetrics("encode", TOTALS)
-                    tally, drain = record.tally, record.drain
-                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
-                finally:
-                    watch.close()
-        return record.end(wanted, TOTALS, startup_s, (lambda: sweep_folder(dest),))
-
-
-def sweep_folder(dest: str) -> None:
-    """Removes what killed writers left."""
-    storage.sweep(dest)

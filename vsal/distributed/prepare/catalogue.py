@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ray
@@ -18,6 +18,7 @@ from vsal.distributed.known import committed_files, failed_titles, settled_title
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import OnProgress, Outcome, Summary, new_run_id
 from vsal.distributed.prepare import tasks
+from vsal.distributed.prepare.checkpoints import sweep_checkpoints
 from vsal.distributed.prepare.job import Job
 from vsal.distributed.prepare.pools import start_pools
 from vsal.distributed.prepare.tasks import window_bytes
@@ -81,16 +82,18 @@ def prepare_catalogue(
     items = work_list(titles, out, settings, model.sha256, committed)
     shaping = {**settings.shaping(), "model": model.name, "model_sha256": model.sha256}
     with RunRecord("prepare", run_id, ("out", out), len(titles), began, run, shaping) as record:
-        todo = []
+        todo, skipped = [], []
         for item in items:
             outcome = _known_outcome(item, run.force)
             if outcome is None:
                 todo.append(item)
             else:
                 title_id = item.title.title_id
+                skipped += [item] if outcome.status == "skipped" else []
                 news = title_id not in journaled or item.committed is not committed.get(title_id)
                 record.tally.settle(outcome, journaled=outcome.status == "failed" or news)
-        del items, committed, known, journaled
+        sweep_checkpoints(out, _fingerprints(skipped))  # of those whose run ended between commit and sweeping
+        del items, committed, known, journaled, skipped
         startup_s = 0.0
         if todo:
             with ray_cluster(run, address):
@@ -112,11 +115,17 @@ def prepare_catalogue(
                 finally:
                     pools.stop()
                     watch.close()
+        made = record.tally.made
         views = (
             lambda: sweep_maps(out),
+            lambda: sweep_checkpoints(out, _fingerprints(item for item in todo if made(item.title.title_id))),
             lambda: journal.write_titles(out, run_id),
         )
         return record.end([title.title_id for title in titles], TOTALS, startup_s, views)
+
+
+def _fingerprints(items: Iterable[WorkItem]) -> set[str]:
+    return {item.fingerprint for item in items if item.fingerprint is not None}
 
 
 def sweep_maps(out: str) -> None:
