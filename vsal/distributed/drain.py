@@ -55,10 +55,11 @@ class Drain:
         """Why what is open is cancelled."""
         return Failure(INTERRUPTED, Reason.INTERRUPTED, f"the run was stopped: {self.signal}")
 
-    def begin(self, name: str) -> None:
-        """The run is to stop, as after a signal of that name."""
+    def begin(self, name: str, grace_s: float | None = None) -> None:
+        """The run is to stop, as after a signal of that name; with another grace where none would be of use."""
         if self.signal:
             return
+        self._grace_s = self._grace_s if grace_s is None else grace_s
         self._since, self.signal = time.monotonic(), name
         self._at_once(name)
 

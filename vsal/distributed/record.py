@@ -13,6 +13,7 @@ from vsal import manifest, storage
 from vsal.distributed.drain import CODES, Drain
 from vsal.distributed.journal import Journal
 from vsal.distributed.outcomes import Summary
+from vsal.distributed.output import Outlet
 from vsal.distributed.tally import Tally
 from vsal.errors import RunStopped
 from vsal.settings import RunSettings
@@ -46,8 +47,10 @@ class RunRecord:
         self._run_id, self._place, self._titles, self._began = run_id, place, titles, began
         self._run, self._settings = run, dict(settings)
         self.journal = Journal(place[1], run_id, kind, {"titles": titles, "settings": self._settings})
-        self.tally = Tally(titles, began, self.journal)
         self.drain = Drain(run.grace_s, self.journal.stopping)
+        # What is open when the place takes no more has nowhere to go: it is not waited for.
+        outlet = Outlet(place[1], lambda why: self.drain.begin(why, grace_s=0.0))
+        self.tally = Tally(titles, began, self.journal, outlet)
         self._worked_s: float | None = None
         self._stopped = ""
         self._ended = False

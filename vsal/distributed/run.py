@@ -184,7 +184,7 @@ class Run:
         """By the table: another try of the step, or the word to the work."""
         rule = failure.rule
         self._metrics.failure(rule)
-        self._tally.failure(failure)
+        self._tally.failure(title.item.title_id, failure)
         failures, attempts = title.charge(step, rule)
         log.info("%s, %s: %s", title.item.title_id, step.what or step.name, failure.detail)
         tries = rule.tries or self._settings.attempts
