@@ -12,8 +12,9 @@ from typing import Any
 
 import ray
 
-from vsal.distributed.failures import BROKEN_JOIN, DEATH, STALLED, Failure, Fault, Rule, classify
+from vsal.distributed.failures import BROKEN_JOIN, DEATH, OVERTIME, STALLED, Failure, Fault, Rule, classify
 from vsal.distributed.work import Item, Step
+from vsal.errors import Reason
 
 LOOK_AHEAD = 10_000  # titles among which the largest is found
 ANSWER_S = 60.0  # to fetch an answer that is there
@@ -101,6 +102,14 @@ class TitleInFlight:
         now = time.monotonic()
         self.worked_s += max(0.0, now - max(since, self._worked_until))
         self._worked_until = now
+
+    def too_long(self, limit_s: float | None) -> Failure | None:
+        """Told once, where it was worked on for longer: what clears away behind the title takes time too."""
+        if limit_s is None or self.worked_s <= limit_s or self.overtime:
+            return None
+        self.overtime = True
+        text = f"was worked on for {self.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
+        return Failure(OVERTIME, Reason.TIMEOUT, text)
 
     def due(self) -> Step | None:
         """The step that may be submitted next; those that are tried again come first, for others wait for them."""

@@ -18,10 +18,11 @@ import ray
 
 from vsal.distributed.cluster import cluster_size
 from vsal.distributed.credit import Credit
-from vsal.distributed.failures import OVERTIME, Failure, classify
+from vsal.distributed.drain import FORCE_S, Drain
+from vsal.distributed.failures import Failure, classify
 from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, largest_first
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Progress
+from vsal.distributed.outcomes import OnProgress, Outcome, interrupted
 from vsal.distributed.pulse import stalled
 from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
@@ -35,7 +36,6 @@ STOP_S = 10.0  # for a step to end once it was cancelled; what takes longer is l
 GIVE_UP_S = 15.0  # on top of the limit: a worker that notices it by itself clears away what killing it would leave
 RESTART_S = 20.0  # that an actor is given at least: starting anew it says nothing for a while
 
-OnProgress = Callable[[Progress], None]
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +50,7 @@ class Run:
         watch: to which workers report.
         metrics: of the run.
         on_progress: called about twice a second, and once for each title that ends.
+        drain: tells when the run is to stop.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class Run:
         watch: Watch,
         metrics: RunMetrics,
         on_progress: OnProgress | None = None,
+        drain: Drain | None = None,
     ) -> None:
-        self._work, self._settings, self._tally = work, settings, tally
+        self._work, self._settings, self._tally, self._drain = work, settings, tally, drain
         self._credit, self._watch, self._metrics, self._on_progress = credit, watch, metrics, on_progress
         self._waiting = largest_first(work.todo())
         self._next: Item | None = next(self._waiting, None)
@@ -77,6 +79,8 @@ class Run:
         """Runs until every title has an outcome."""
         try:
             while self._next is not None or self._open:
+                if self._drain is not None and self._drain.signal:
+                    self._leave(self._drain)
                 self._deal()
                 for reference in self._ended():
                     self._take(self._submitted.pop(reference), reference)
@@ -86,6 +90,19 @@ class Run:
             for submitted in self._submitted.values():
                 submitted.cancel()
             raise
+
+    def _leave(self, drain: Drain) -> None:
+        """The run is to stop: no title is begun any more, and what is open when the grace is over is cancelled."""
+        self._next = None
+        for title in list(self._open.values()) if drain.grace_over else ():
+            if drain.over:
+                for submitted in title.running.values():
+                    del self._submitted[submitted.reference]
+                title.running.clear()
+                self._settle(title, interrupted(title.item.title_id, title.item.uri, drain.signal))
+            elif not title.stopped and title.ending is None:
+                title.stopped = True
+                self._close(title, Step("stop", lambda ticket: None), drain.failure())
 
     # --- Dealing
 
@@ -167,7 +184,7 @@ class Run:
         """By the table: another try of the step, or the word to the work."""
         rule = failure.rule
         self._metrics.failure(rule)
-        self._tally.failure(failure)
+        self._tally.failure(title.item.title_id, failure)
         failures, attempts = title.charge(step, rule)
         log.info("%s, %s: %s", title.item.title_id, step.what or step.name, failure.detail)
         tries = rule.tries or self._settings.attempts
@@ -183,7 +200,7 @@ class Run:
             if submitted.cancelled is None:
                 submitted.cancelled = failure
                 submitted.cancelled_at = time.monotonic()
-                submitted.cancel()
+                submitted.cancel(force=not title.stopped)
         self._end(title)
 
     def _end(self, title: TitleInFlight) -> None:
@@ -231,7 +248,7 @@ class Run:
         now = time.monotonic()
         self._looked_at = now
         self._watch.poll()
-        self._restart_hung_actors()
+        self._watch.restart_hung(self._work.actors(), max(self._settings.stall_s, RESTART_S))
         for submitted in list(self._submitted.values()):
             self._judge(submitted, now)
         for title in list(self._open.values()):
@@ -246,6 +263,8 @@ class Run:
         if submitted.reference not in self._submitted:  # its title has ended meanwhile
             return
         if submitted.cancelled is not None:
+            if submitted.title.stopped and now - submitted.cancelled_at > FORCE_S:
+                submitted.cancel()
             if now - submitted.cancelled_at > STOP_S:
                 log.warning("%s does not end though it was cancelled; left behind", submitted.key)
                 del self._submitted[submitted.reference]
@@ -265,19 +284,9 @@ class Run:
             submitted.begun_at = submitted.begun_at or now
         if begun:
             title.worked(min(submitted.begun_at or now for submitted in begun))
-        limit_s = self._settings.title_timeout_s
-        if limit_s is not None and title.worked_s > limit_s and not title.overtime:
-            title.overtime = True  # once: what clears away behind the title takes time too
-            text = f"was worked on for {title.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
-            self._close(title, next(iter(title.running.values())).step, Failure(OVERTIME, Reason.TIMEOUT, text))
-
-    def _restart_hung_actors(self) -> None:
-        for key, actor in self._work.actors().items():
-            still_s = self._watch.still_s(key)
-            if still_s > max(self._settings.stall_s, RESTART_S):
-                log.warning("%s has made no progress for %.0f s: it is restarted", key, still_s)
-                ray.kill(actor, no_restart=False)
-                self._watch.excuse(key)
+        failure = title.too_long(self._settings.title_timeout_s)
+        if failure is not None:
+            self._close(title, next(iter(title.running.values())).step, failure)
 
     def _resize(self) -> None:
         self._sized_at = time.monotonic()

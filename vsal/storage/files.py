@@ -38,12 +38,12 @@ class SourceInfo:
     etag: str | None = None
 
     def same_version(self, other: SourceInfo) -> bool:
-        """Whether both tell of the same content: by size, and by etag or else the time of change."""
-        if self.size != other.size:
-            return False
+        """Whether the two tell of the same content: as large, and with the same etag where both know it, else changed
+        at the same time.
+        """
         if self.etag and other.etag:
-            return self.etag == other.etag
-        return self.mtime_ns is not None and self.mtime_ns == other.mtime_ns
+            return (self.size, self.etag) == (other.size, other.etag)
+        return self.mtime_ns is not None and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def stat(uri: str) -> SourceInfo:

@@ -69,7 +69,7 @@ def publish(local_file: str, uri: str) -> SourceInfo:
     """Give a finished local file its name, replacing what was there; the local file is gone afterwards.
 
     Returns:
-        the version that has the name now, as `stat` would tell it.
+        Size and version of what now lies there.
 
     After a return the file is complete under its name and survives a power cut. Before it, or after an error, the name
     holds what it held before. Two writers of one name may race: one of them wins whole.
@@ -147,7 +147,7 @@ def _publish_local(source: str, target: str) -> SourceInfo:
         os.unlink(source)
         source = copy
     _sync(source)
-    status = os.stat(source)  # before it has the name: another writer may take it at any time
+    status = os.stat(source)  # before others may replace it
     os.replace(source, target)
     _sync(folder)
     _own.discard(source)

@@ -15,10 +15,10 @@ from vsal.distributed.encode.work import EncodeWork, commit_in, outcome_of
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.known import encodes, failed_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Summary, new_run_id
+from vsal.distributed.outcomes import OnProgress, Outcome, Summary, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.record import RunRecord
-from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.run import Run
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
@@ -94,7 +94,8 @@ def encode_catalogue(
                 credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
                 try:
                     metrics = RunMetrics("encode", TOTALS)
-                    Run(work, run, record.tally, credit, watch, metrics, on_progress).work()
+                    tally, drain = record.tally, record.drain
+                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
                 finally:
                     watch.close()
                 lease.sweep()
