@@ -191,7 +191,7 @@ class TitleManifest:
     def _rows(self, index: int) -> list[MapRow]:
         if self._group is None or self._group[0] != index:
             self._group = None  # before the next one is read, so that only one is held
-            self._group = (index, _map_rows(self.read_group(index, SCHEMA.names), self.uri))
+            self._group = (index, map_rows(self.read_group(index, SCHEMA.names), self.uri))
         return self._group[1]
 
     def _column(self, name: str, index: int) -> list[Any]:
@@ -236,7 +236,7 @@ class TitleManifest:
         self.close()
 
 
-def _map_rows(table: Any, uri: str) -> list[MapRow]:
+def map_rows(table: Any, uri: str) -> list[MapRow]:
     """Rows of a row group. Their grids are read-only views of its two buffers."""
     plain = table.select(SCHEMA.names[:16]).to_pydict()
     lists = {}
