@@ -33,6 +33,12 @@ class SettingIgnored(SettingsError):
     """Under this setting an encoder would ignore the maps and report success; the text names the remedy."""
 
 
+class RunStopped(VsalError):
+    """A run cannot go on, through no fault of its titles: those left open are interrupted, and another run does them
+    once what the text names has been mended. Exit code 75.
+    """
+
+
 class TitleFailed(VsalError):
     """One title cannot be prepared or encoded; the run goes on with the others.
 

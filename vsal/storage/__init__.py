@@ -18,6 +18,7 @@ from vsal.storage.files import (
     open_random,
     read_bytes,
     remove,
+    remove_folder,
     stat,
 )
 from vsal.storage.passing import is_full, is_passing
@@ -48,6 +49,7 @@ __all__ = [
     "publish",
     "read_bytes",
     "remove",
+    "remove_folder",
     "resolve",
     "staging_file",
     "stat",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import stat as statfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,14 @@ class SourceInfo:
     size: int
     mtime_ns: int | None = None
     etag: str | None = None
+
+    def same_version(self, other: SourceInfo) -> bool:
+        """Whether the two tell of the same content: as large, and with the same etag where both know it, else changed
+        at the same time.
+        """
+        if self.etag and other.etag:
+            return (self.size, self.etag) == (other.size, other.etag)
+        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def stat(uri: str) -> SourceInfo:
@@ -117,7 +126,10 @@ def _list_local(folder: str, recursive: bool) -> list[SourceInfo]:
 def _list_remote(place: Place, recursive: bool) -> list[SourceInfo]:
     selector = fs.FileSelector(place.path, recursive=recursive, allow_not_found=True)
     return [
-        SourceInfo(place.at(info.path).uri, int(info.size), None if info.mtime is None else int(info.mtime_ns))
+        # Some stores list fractions of a second, and none tells them when one object is looked at.
+        SourceInfo(
+            place.at(info.path).uri, int(info.size), None if info.mtime is None else info.mtime_ns // 10**9 * 10**9
+        )
         for info in filesystem(place).get_file_info(selector)
         if info.type == fs.FileType.File
     ]
@@ -182,6 +194,25 @@ def remove(uri: str) -> None:
             os.unlink(place.path)
         else:
             filesystem(place).delete_file(place.path)
+    except FileNotFoundError:
+        return
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all that lies in it; nothing happens where there is none.
+
+    A store that knows folders only by what lies in them keeps no empty object for this one, though it may get one for
+    the folder above.
+
+    Raises:
+        OSError: something of it cannot be removed.
+    """
+    place = parse(uri)
+    try:
+        if place.scheme == "file":
+            shutil.rmtree(place.path)
+        else:
+            filesystem(place).delete_dir(place.path)
     except FileNotFoundError:
         return
 

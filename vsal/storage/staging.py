@@ -18,7 +18,7 @@ import tempfile
 import time
 from functools import lru_cache
 
-from vsal.storage.files import STAGING_PREFIX
+from vsal.storage.files import STAGING_PREFIX, SourceInfo, stat
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.vitals import vitals
 
@@ -48,8 +48,11 @@ def staging_file(uri: str) -> str:
     return path
 
 
-def publish(local_file: str, uri: str) -> None:
+def publish(local_file: str, uri: str) -> SourceInfo:
     """Give a finished local file its name, replacing what was there; the local file is gone afterwards.
+
+    Returns:
+        Size and version of what now lies there.
 
     After a return the file is complete under its name and survives a power cut. Before it, or after an error, the name
     holds what it held before. Two writers of one name may race: one of them wins whole.
@@ -59,15 +62,19 @@ def publish(local_file: str, uri: str) -> None:
     """
     place = parse(uri)
     if place.scheme == "file":
-        _publish_local(local_file, place.path)
+        published = _publish_local(local_file, place.path)
     else:
-        _upload(local_file, place)
+        published = _upload(local_file, place)
         os.unlink(local_file)
     _own.discard(local_file)
+    return published
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes) -> SourceInfo:
     """Write a small file, whole or not at all.
+
+    Returns:
+        Size and version of what now lies there.
 
     Raises:
         OSError: it cannot be written.
@@ -76,7 +83,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         with open(path, "wb") as file:
             file.write(data)
-        publish(path, uri)
+        return publish(path, uri)
     except BaseException:
         discard(path)
         raise
@@ -103,7 +110,7 @@ def _staging_folder(place: Place) -> str:
     return tempfile.gettempdir()
 
 
-def _publish_local(source: str, target: str) -> None:
+def _publish_local(source: str, target: str) -> SourceInfo:
     folder = os.path.dirname(target)
     os.makedirs(folder, exist_ok=True)
     if os.stat(source).st_dev != os.stat(folder).st_dev:  # only a file of the same disk can be renamed
@@ -112,9 +119,11 @@ def _publish_local(source: str, target: str) -> None:
         os.unlink(source)
         source = copy
     _sync(source)
+    status = os.stat(source)  # before others may replace it
     os.replace(source, target)
     _sync(folder)
     _own.discard(source)
+    return SourceInfo(target, status.st_size, status.st_mtime_ns)
 
 
 def _sync(path: str) -> None:
@@ -125,7 +134,7 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def _upload(local_file: str, place: Place) -> None:
+def _upload(local_file: str, place: Place) -> SourceInfo:
     size = os.path.getsize(local_file)
     with open(local_file, "rb") as file:
         # Closing a stream, all that pyarrow offers after an error, completes the object: so what can fail here is done
@@ -136,9 +145,10 @@ def _upload(local_file: str, place: Place) -> None:
                 stream.write(part)
                 vitals.moved_bytes += len(part)
                 part = file.read(COPY_BYTES)
-    stored = filesystem(place).get_file_info(place.path).size
-    if stored != size:
-        raise OSError(f"{place.uri} holds {stored} bytes after an upload of {size}")
+    stored = stat(place.uri)
+    if stored.size != size:
+        raise OSError(f"{place.uri} holds {stored.size} bytes after an upload of {size}")
+    return stored
 
 
 def _sweep_local(folder: str) -> int:
