@@ -14,6 +14,7 @@ from vsal.distributed.cluster import check_budget, cluster_size, join_bytes, ray
 from vsal.distributed.credit import Credit
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, new_run_id
+from vsal.distributed.prepare.checkpoints import sweep_checkpoints
 from vsal.distributed.prepare.job import Job
 from vsal.distributed.prepare.ledger import Ledger
 from vsal.distributed.prepare.pools import start_pools
@@ -101,5 +102,7 @@ def prepare_catalogue(
         totals=TOTALS,
         settings={**settings.shaping(), "model": model.name, "model_sha256": model.sha256},
     )
+    ended = {outcome.title_id for outcome in summary.outcomes if outcome.status != "failed"}
+    sweep_checkpoints(out, {item.fingerprint for item in items if item.fingerprint and item.title.title_id in ended})
     ledger.write(summary)
     return summary

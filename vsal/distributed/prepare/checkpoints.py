@@ -2,13 +2,14 @@
 
 A checkpoint is one file below OUT/checkpoints/KEY, KEY being the fingerprint of the manifest that the title will have:
 the rows since the checkpoint before, and the state of the assembly at a join. The files are named by the frames from
-and to which they reach, so the checkpoints of a title are the chain of files that begins at frame 0, whoever wrote them:
-what a title's rows are, its fingerprint says. A file appears whole or not at all, so that a chain is never torn.
+and to which they reach, so the checkpoints of a title are the chain of files that begins at frame 0, whoever wrote
+them: what a title's rows are, its fingerprint says. A file appears whole or not at all, so a chain is never torn.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -18,6 +19,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from vsal import storage
+from vsal.assembly import TitleAssembly
 from vsal.assembly.packing import StateDamaged, unpack
 from vsal.manifest import ManifestError, MapRow
 from vsal.manifest.part import part_bytes, read_part
@@ -62,14 +64,14 @@ class Prefix:
         except (ManifestError, FileNotFoundError) as error:
             raise CheckpointDamaged(str(error)) from error
 
-    def state(self) -> dict[str, object]:
-        """Of the assembly.
+    def restore(self, assembly: TitleAssembly) -> None:
+        """Puts the state at its end into an assembly that has seen nothing yet.
 
         Raises:
             CheckpointDamaged: it is of another version of vsal.
         """
         try:
-            return unpack(self._last[_STATE])
+            assembly.restore(unpack(self._last[_STATE]))
         except (StateDamaged, KeyError) as error:
             raise CheckpointDamaged(f"{self._parts[-1].uri}: {error}") from error
 
@@ -155,7 +157,7 @@ class Checkpoints:
         self._due = frames + max(EVERY_FRAMES, len(state) // STATE_BYTES_PER_FRAME)
 
     def discard(self) -> None:
-        """Removes them all. What cannot be removed is none that anybody asks for again, and goes with the stale ones."""
+        """Removes them all. What cannot be removed is no failure: it goes with the stale ones, or harms nobody."""
         with contextlib.suppress(OSError):
             storage.remove_folder(self._folder)
         self._kept, self._due = 0, EVERY_FRAMES
@@ -179,7 +181,8 @@ def sweep_checkpoints(out: str, finished: Collection[str]) -> None:
             with contextlib.suppress(OSError):
                 storage.remove_folder(folder)
     with contextlib.suppress(OSError):
-        storage.remove_empty_folder(_root(out))
+        if (root := storage.local_path(_root(out))) is not None:
+            os.rmdir(root)
 
 
 def _root(out: str) -> str:

@@ -155,7 +155,7 @@ def _in_order(job: Job, info: VideoInfo, chunks: Iterable[Chunk], actor: Any) ->
 
 def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, int]:
     sessions = _sessions(job)
-    title = OpenTitle(job, item, info, segments=1)
+    title = OpenTitle(job, item, info, [WHOLE])
     waiting: deque[tuple[Chunk, Any]] = deque()
     chunks = scan_segment(info, WHOLE, scan_settings(job.settings, job.model_input), job.model_input.size_for)
 
