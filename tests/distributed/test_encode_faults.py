@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,28 @@ def test_chunks_that_do_not_join_are_made_again_in_one_piece(
     assert times_of(tmp_path / "title.mp4") == times_of(undisturbed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "title.encode.json", "title.mp4"]
     assert encode(prepared_long, tmp_path).status == "skipped", "it would be made again in every run"
+
+
+def test_chunks_that_others_remove_are_made_again(undisturbed: Path, prepared_long: Path, tmp_path: Path) -> None:
+    removed: list[Path] = []
+
+    def remove() -> None:
+        while not removed and not done.wait(0.01):
+            for chunk in sorted(tmp_path.rglob("*.chunk"))[:1]:
+                chunk.unlink()
+                removed.append(chunk)
+
+    done = threading.Event()
+    thread = threading.Thread(target=remove, daemon=True)
+    thread.start()
+    try:
+        outcome = encode(prepared_long, tmp_path)
+    finally:
+        done.set()
+        thread.join()
+    assert removed
+    assert (outcome.status, outcome.figures["chunks"]) == ("done", CHUNKS)
+    holds_the_same(tmp_path, undisturbed)
 
 
 def test_a_killed_driver_is_resumed(undisturbed: Path, prepared_long: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from vsal.errors import Reason
 from vsal.manifest.schema import ManifestError, MapRow, maps_folder, maps_uri, titles_uri
 from vsal.manifest.title import TitleManifest
 from vsal.manifest.titles import TitleRecord, read_titles
+from vsal.storage import SourceInfo
 
 SUFFIX = ".parquet"
 
@@ -20,13 +21,13 @@ class Manifest:
 
     def title_ids(self) -> list[str]:
         """Ids of the titles that have a manifest file, sorted."""
-        return sorted(self.title_bytes())
+        return sorted(self.title_files())
 
-    def title_bytes(self) -> dict[str, int]:
-        """Size of each manifest file in bytes by its title's id; one listing."""
+    def title_files(self) -> dict[str, SourceInfo]:
+        """Each manifest file by its title's id; one listing."""
         found = storage.list_files(maps_folder(self.out), recursive=False)
-        sizes = {storage.name(info.uri): info.size for info in found}
-        return {name.removesuffix(SUFFIX): size for name, size in sizes.items() if name.endswith(SUFFIX)}
+        files = {storage.name(info.uri): info for info in found}
+        return {name.removesuffix(SUFFIX): info for name, info in files.items() if name.endswith(SUFFIX)}
 
     def titles(self) -> list[TitleRecord]:
         """How each title ended, from titles.parquet; without that file from the manifest files' footers.

@@ -17,26 +17,30 @@ from vsal.storage.files import (
     list_files,
     open_input,
     open_random,
+    prune,
     read_bytes,
     remove,
     remove_folder,
     stat,
 )
-from vsal.storage.passing import is_full, is_passing
+from vsal.storage.passing import is_denied, is_full, is_passing
 from vsal.storage.patience import patiently
 from vsal.storage.patterns import is_pattern, match_files
 from vsal.storage.places import is_local, join, local_path, name, parent, resolve
 from vsal.storage.ranges import RangeReader
-from vsal.storage.staging import discard, publish, staging_file, sweep, write_bytes
+from vsal.storage.staging import claim, discard, is_gone, process_mark, publish, staging_file, sweep, write_bytes
 
 __all__ = [
     "RangeReader",
     "SourceInfo",
     "check_writable",
+    "claim",
     "discard",
     "exists",
+    "is_denied",
     "is_folder",
     "is_full",
+    "is_gone",
     "is_local",
     "is_passing",
     "is_pattern",
@@ -49,6 +53,8 @@ __all__ = [
     "open_random",
     "parent",
     "patiently",
+    "process_mark",
+    "prune",
     "publish",
     "read_bytes",
     "remove",

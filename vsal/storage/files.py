@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -223,6 +224,27 @@ def remove_folder(uri: str) -> None:
             patiently(place.uri, lambda: filesystem(place).delete_dir(place.path))
     except FileNotFoundError:
         return
+
+
+def prune(uri: str, recursive: bool = True) -> None:
+    """Remove a folder, and those below it where that is asked for, as far as no file lies in them.
+
+    Raises:
+        OSError: it cannot be looked at, or may not be removed.
+    """
+    place = parse(uri)
+    if place.scheme != "file":
+        # A store has no folders; but it may hold empty objects that stand for them.
+        if not list_files(uri):
+            remove_folder(uri)
+        return
+    folders = [folder for folder, _, _ in os.walk(place.path, topdown=False)] if recursive else [place.path]
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
 
 def check_writable(uri: str) -> None:

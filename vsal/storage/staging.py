@@ -24,6 +24,7 @@ from vsal.storage.places import Place, filesystem, join, parse
 from vsal.vitals import vitals
 
 COPY_BYTES = 64 * 1024 * 1024
+CLAIMED_BYTES = 256 * 1024  # a disk without them is full: the smallest title needs as much sooner or later
 ABANDONED_AFTER_S = 24 * 3600  # of a writer on another machine, of which nothing else can be known
 
 _NAME = re.compile(re.escape(STAGING_PREFIX) + r"(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{16}")
@@ -44,9 +45,25 @@ def staging_file(uri: str) -> str:
     if folder not in _swept:
         _swept.add(folder)
         _sweep_local(folder)
-    path = os.path.join(folder, f"{STAGING_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(8)}")
+    path = os.path.join(folder, f"{STAGING_PREFIX}{process_mark()}-{secrets.token_hex(8)}")
     _own.add(path)
     return path
+
+
+def claim(local_file: str) -> None:
+    """Make sure that a staging file can be written at all, before work is done for it; what is written is given back.
+
+    Raises:
+        OSError: it cannot: no space, no right to.
+    """
+    try:
+        with open(local_file, "wb") as file:
+            file.write(bytes(CLAIMED_BYTES))
+        with open(local_file, "wb"):
+            pass
+    except OSError as error:
+        discard(local_file)
+        raise OSError(error.errno, error.strerror, local_file) from error
 
 
 def publish(local_file: str, uri: str) -> SourceInfo:
@@ -103,6 +120,17 @@ def sweep(uri: str) -> int:
     A file goes if its writer's process is gone from this machine, or if nobody has touched it for a day.
     """
     return _sweep_local(_staging_folder(parse(join(uri, "any"))))
+
+
+def process_mark() -> str:
+    """Names this process among all that write to a place; `is_gone` reads it."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def is_gone(mark: str) -> bool:
+    """Whether the process of that mark is known to have ended; of one on another machine nothing is known."""
+    host, _, pid = mark.partition("-")
+    return _gone(host, int(pid), time.time())
 
 
 def _staging_folder(place: Place) -> str:
@@ -163,7 +191,9 @@ def _sweep_local(folder: str) -> int:
         if match is None or entry.path in _own:
             continue
         with contextlib.suppress(OSError):
-            if _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
+            # Not in _own, so what bears this process's number was left by an earlier one of that number.
+            left = match["host"] == _host() and int(match["pid"]) == os.getpid()
+            if left or _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
                 os.unlink(entry.path)
                 removed += 1
     return removed
@@ -174,8 +204,6 @@ def _gone(host: str, pid: int, mtime: float) -> bool:
         return True
     if host != _host():
         return False
-    if pid == os.getpid():  # not in _own: left by an earlier process of this number
-        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

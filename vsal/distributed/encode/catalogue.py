@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vsal import manifest, storage
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
-from vsal.distributed.encode.work import EncodeWork
+from vsal.distributed.encode import tasks
+from vsal.distributed.encode.work import EncodeWork, outcome_of
 from vsal.distributed.failures import StepFailed
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, Tally, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
+from vsal.encode.chunk_folders import Lease, sweep
+from vsal.encode.keys import settings_key
+from vsal.encode.resume import Encoded
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import check_settings
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
+from vsal.storage import SourceInfo
 
 TOTALS = ("bytes",)
 
@@ -36,6 +42,8 @@ def encode_catalogue(
     on_progress: OnProgress | None = None,
 ) -> Summary:
     """Encode every prepared title that is not encoded with these settings yet.
+
+    Ray is started, or joined, and the encoder tried only if there is work to do.
 
     Args:
         out: where `vsal prepare` wrote.
@@ -54,38 +62,35 @@ def encode_catalogue(
             the maps.
     """
     began = time.perf_counter()
-    # The size of its maps tells how long a title is, as far as that can be known without opening it.
-    sizes = manifest.read_manifest(out).title_bytes()
-    wanted = list(sorted(sizes) if title_ids is None else title_ids)
-    missing = sorted(set(wanted) - set(sizes))
-    if not wanted or missing:
-        raise SettingsError(
-            f"{out} holds no maps of {', '.join(missing) or 'any title'}, and {len(sizes)} titles in all: see "
-            f"`vsal inspect {out}`"
-        )
+    files = manifest.read_manifest(out).title_files()
+    wanted = _wanted(out, files, title_ids)
     storage.check_writable(dest)
-    try:
-        with alone(run.stall_s):
-            check_settings(settings)
-    except StepFailed as failed:
-        raise SettingsError(
-            f"a trial of {settings.codec} {failed.failure.detail}: the encoder hangs. Name another one with "
-            "--encoder-program, or another --codec"
-        ) from failed
-    tally = Tally(len(wanted), began)
-    items = [Item(title_id, manifest.maps_uri(out, title_id), sizes[title_id]) for title_id in wanted]
-    with ray_cluster(run, address):
-        startup_s = time.perf_counter() - began
-        size, watch = cluster_size(), Watch()
-        work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node))
-        credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
-        try:
-            Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
-        finally:
-            watch.close()
-        seconds = time.perf_counter() - began  # without Ray's shutdown
+    run_id, tally = new_run_id(), Tally(len(wanted), began)
+    # The size of its maps tells how long a title is, as far as that can be known without opening it.
+    items = [Item(title_id, manifest.maps_uri(out, title_id), files[title_id].size) for title_id in wanted]
+    if not run.force:
+        items = _unsettled(items, Encoded(out, dest, settings, files), tally)
+    startup_s = seconds = time.perf_counter() - began
+    if not items:
+        sweep(dest, settings_key(settings), wanted)
+    else:
+        _try(settings, run)
+        with Lease(dest, settings_key(settings), run_id) as lease, ray_cluster(run, address):
+            startup_s = time.perf_counter() - began
+            size, watch = cluster_size(), Watch()
+            warm_workers(
+                int(size.cpus), tasks.__name__
+            )  # the first title's plan keeps one busy, and its chunks want all
+            work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node), lease.name)
+            credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
+            try:
+                Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
+            finally:
+                watch.close()
+            lease.sweep({outcome.title_id for outcome in tally.in_order(wanted) if outcome.status != "failed"})
+            seconds = time.perf_counter() - began  # without Ray's shutdown
     summary = Summary(
-        run_id=new_run_id(),
+        run_id=run_id,
         place=("dest", dest),
         outcomes=tally.in_order(wanted),
         seconds=seconds,
@@ -98,3 +103,34 @@ def encode_catalogue(
     document = json.dumps(summary.document(), indent=1)
     storage.write_bytes(manifest.runs_uri(dest, summary.run_id), document.encode())
     return summary
+
+
+def _wanted(out: str, files: Mapping[str, SourceInfo], title_ids: Sequence[str] | None) -> list[str]:
+    wanted = list(sorted(files) if title_ids is None else title_ids)
+    missing = sorted(set(wanted) - set(files))
+    if not wanted or missing:
+        raise SettingsError(
+            f"{out} holds no maps of {', '.join(missing) or 'any title'}, and {len(files)} titles in all: see "
+            f"`vsal inspect {out}`"
+        )
+    return wanted
+
+
+def _unsettled(items: list[Item], encoded: Encoded, tally: Tally) -> list[Item]:
+    """Settles the titles that are encoded already; those that are left. Nothing of them is planned or opened."""
+    records = encoded.read([item.title_id for item in items])
+    for item in items:
+        if item.title_id in records:
+            tally.settle(outcome_of(item, "skipped", records[item.title_id]))
+    return [item for item in items if item.title_id not in records]
+
+
+def _try(settings: EncodeSettings, run: RunSettings) -> None:
+    try:
+        with alone(run.stall_s):
+            check_settings(settings)
+    except StepFailed as failed:
+        raise SettingsError(
+            f"a trial of {settings.codec} {failed.failure.detail}: the encoder hangs. Name another one with "
+            "--encoder-program, or another --codec"
+        ) from failed

@@ -14,13 +14,15 @@ from vsal.distributed.cluster import check_budget, cluster_size, join_bytes, ray
 from vsal.distributed.credit import Credit
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Summary, new_run_id
+from vsal.distributed.prepare import tasks
 from vsal.distributed.prepare.checkpoints import sweep_checkpoints
 from vsal.distributed.prepare.job import Job
 from vsal.distributed.prepare.ledger import Ledger
 from vsal.distributed.prepare.pools import start_pools
-from vsal.distributed.prepare.tasks import warm_workers, window_bytes
+from vsal.distributed.prepare.tasks import window_bytes
 from vsal.distributed.prepare.work import PrepareWork
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.planning import work_list
@@ -78,7 +80,7 @@ def prepare_catalogue(
         with ray_cluster(run, address):
             size, window = cluster_size(), window_bytes(settings, model_input)
             check_budget(size, run, window)
-            warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1))
+            warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1), tasks.__name__)
             watch = Watch()
             pools = start_pools(model.data, run, size, watch)
             try:

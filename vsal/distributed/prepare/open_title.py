@@ -95,6 +95,7 @@ class OpenTitle:
         )
         try:
             self._staging = storage.staging_file(self._target)
+            storage.claim(self._staging)  # before anything is decoded for it
         except OSError as error:
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
         try:
@@ -102,8 +103,15 @@ class OpenTitle:
         except OSError as error:
             storage.discard(self._staging)
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot write beside {self._target}: {error}") from error
+        except BaseException:
+            storage.discard(self._staging)
+            raise
         if prefix is not None:
-            self._take_up(prefix)
+            try:
+                self._take_up(prefix)
+            except BaseException:
+                self.abandon()
+                raise
 
     def add(self, chunk: Chunk, masks: Masks | None) -> int:
         """Takes in one chunk, in any order, and writes the rows that became final; returns their number.
@@ -147,11 +155,7 @@ class OpenTitle:
             for rows in prefix.rows():
                 self._write(rows)
         except ValueError as error:  # of the writer: they do not follow on each other
-            self.abandon()
             raise CheckpointDamaged(f"the rows kept of {self.title_id}: {error}") from error
-        except BaseException:
-            self.abandon()
-            raise
 
     def _keep(self, rows: list[manifest.MapRow]) -> None:
         """Makes a checkpoint where one is due."""

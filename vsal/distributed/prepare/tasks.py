@@ -43,16 +43,6 @@ class Prepared:
     duration_s: float
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def _warm() -> None:
-    """Imports what tasks need, which takes a third of a second of CPU in each new worker."""
-
-
-def warm_workers(count: int) -> list[Any]:
-    """Starts workers before there is work for them; answers come when their imports are done."""
-    return [_warm.options(scheduling_strategy="SPREAD").remote() for _ in range(count)]
-
-
 def window_bytes(settings: PrepareSettings, model_input: ModelInput) -> int:
     """Size of a full window of model inputs: RGB, and motion where the model asks for it."""
     width, height = model_input.size_for(16 / 9)

@@ -66,7 +66,6 @@ def coding_order(program: str, params: str, count: int) -> list[int]:
             b"",
             b"",
             found,
-            _FORMAT,
             "kvazaar",
             lambda done: None,
         )
@@ -131,7 +130,6 @@ class Kvazaar(Encoder):
     def encode(self, run: FrameRun, path: str) -> list[int]:
         """As `Encoder.encode`, into an MP4."""
         facts, settings = run.facts, run.settings
-        pix_fmt = self.pixel_format(settings, facts)
         program = find_kvazaar_ffmpeg(settings.program)
         params = self._params(settings, facts)
         with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
@@ -144,7 +142,7 @@ class Kvazaar(Encoder):
                     file.writelines(arrays[number] for number in coding_order(program, params, len(arrays)))
                 params += f",roi={map_file}"
             command = _command(program, facts.info.width, facts.info.height, facts.fps, params, path)
-            return feed(command, b"", b"", run.frames, pix_fmt, self.label, run.on_frame)
+            return feed(command, b"", b"", run.frames, self.label, run.on_frame)
 
     def _params(self, settings: EncodeSettings, facts: SourceFacts) -> str:
         info = facts.info
@@ -208,7 +206,7 @@ def _version(program: str) -> str:
         path = os.path.join(folder, "version.mp4")
         black = VideoFrame.from_ndarray(np.zeros((96, 64), dtype=np.uint8), format=_FORMAT)
         command = _command(program, 64, 64, Fraction(25), "preset=ultrafast,qp=51", path)
-        feed(command, b"", b"", [black], _FORMAT, "kvazaar", lambda done: None)
+        feed(command, b"", b"", [black], "kvazaar", lambda done: None)
         with open(path, "rb") as file:
             found = re.search(rb"Kvazaar HEVC Encoder v\. ?(\S+)", file.read())
     if found is None:

@@ -25,11 +25,10 @@ def feed(
     header: bytes,
     frame_header: bytes,
     frames: Iterable[VideoFrame],
-    pix_fmt: str,
     name: str,
     on_frame: Callable[[int], None],
 ) -> list[int]:
-    """Run an encoder on frames written to its standard input.
+    """Run an encoder on frames written to its standard input, as they are.
 
     Returns:
         The frames' timestamps.
@@ -47,9 +46,8 @@ def feed(
                 pipe.write(header)
                 for frame in frames:
                     times.append(frame.pts or 0)
-                    same = frame if frame.format.name == pix_fmt else frame.reformat(format=pix_fmt)
                     pipe.write(frame_header)
-                    pipe.write(np.ascontiguousarray(same.to_ndarray()).data)
+                    pipe.write(np.ascontiguousarray(frame.to_ndarray()).data)
                     on_frame(len(times))
             with vitals.waiting_for(process):  # it codes what it has looked ahead at
                 status = process.wait()

@@ -235,7 +235,7 @@ class SvtAv1(Encoder):
                 if key not in self.crf_options:
                     command += [f"--{key}", value]
             header = f"YUV4MPEG2 W{info.width} H{info.height} F{rate.numerator}:{rate.denominator} Ip A0:0 {sampling}\n"
-            return feed(command, header.encode(), b"FRAME\n", run.frames, pix_fmt, self.label, run.on_frame)
+            return feed(command, header.encode(), b"FRAME\n", run.frames, self.label, run.on_frame)
 
 
 def _colour(facts: SourceFacts) -> list[str]:
