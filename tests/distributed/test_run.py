@@ -11,8 +11,9 @@ import pytest
 from tests.distributed.made_up import PIECE, SumWork
 from vsal.distributed.credit import Credit
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Progress, Tally
+from vsal.distributed.outcomes import Outcome, Progress
 from vsal.distributed.run import Run
+from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.errors import Reason
 from vsal.settings import RunSettings

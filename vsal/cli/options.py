@@ -51,8 +51,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "attempts": (RUN, "Times that a step of a title is tried; what the infrastructure breaks is not counted."),
     "stall_s": (RUN, "Seconds that a step which has begun may make no progress: no frame, no byte."),
     "title_timeout_s": (RUN, "Seconds that a title may be worked on; waiting for a turn is no work. No default."),
-    "max_failed": (RUN, "Failed titles up to which the run still exits with 0."),
+    "max_failed": (RUN, "Failed titles up to which the run still exits with 0: a number, or a share such as 2%."),
     "force": (RUN, "Do titles again whose manifest is already committed with these settings."),
+    "retry_failed": (RUN, "Only titles that failed the last time."),
 }
 
 
@@ -136,7 +137,8 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     default = field.default
     flag = "--" + name.replace("_", "-")
     words, numbers = _shape(field.annotation)
-    kind: Any = bool if bool in numbers else str if words else next(iter(numbers), str)
+    text_too = words or str in numbers
+    kind: Any = bool if bool in numbers else str if text_too else next(iter(numbers), str)
     if default is not None and kind is not bool:
         shown = round(default, 3) if isinstance(default, float) else default
         text = f"{text} [dim]\\[default: {shown}][/]"
@@ -163,7 +165,8 @@ def _shape(annotation: Any) -> tuple[list[str], set[type]]:
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)], set()
     if get_origin(annotation) is Annotated:
-        return _shape(get_args(annotation)[0])
+        inner = get_args(annotation)[0]
+        return ([], {str}) if inner is str else _shape(inner)
     if isinstance(annotation, type):
         return [], set() if annotation in (type(None), str) else {annotation}
     words: list[str] = []

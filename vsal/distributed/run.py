@@ -6,10 +6,10 @@ next steps or to the title's outcome, a failure by the table to another try or b
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,8 +21,9 @@ from vsal.distributed.credit import Credit
 from vsal.distributed.failures import OVERTIME, Failure, classify
 from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, largest_first
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Progress, Tally
+from vsal.distributed.outcomes import Outcome, Progress
 from vsal.distributed.pulse import stalled
+from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Answer, Item, Step, Work
 from vsal.errors import Reason
@@ -33,7 +34,6 @@ SIZE_S = 5.0  # between two looks at how large the cluster is
 STOP_S = 10.0  # for a step to end once it was cancelled; what takes longer is left behind
 GIVE_UP_S = 15.0  # on top of the limit: a worker that notices it by itself clears away what killing it would leave
 RESTART_S = 20.0  # that an actor is given at least: starting anew it says nothing for a while
-ANSWER_S = 60.0  # to fetch an answer that is there
 
 OnProgress = Callable[[Progress], None]
 log = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ class Run:
                 if time.monotonic() - self._looked_at > POLL_S:
                     self._look()
         except BaseException:
-            for reference, submitted in self._submitted.items():
-                _cancel(reference, submitted)
+            for submitted in self._submitted.values():
+                submitted.cancel()
             raise
 
     # --- Dealing
@@ -97,6 +97,7 @@ class Run:
         while self._next is not None and len(self._open) < self._most_open and self._credit.has_cpus(1.0):
             item, self._next = self._next, next(self._waiting, None)
             title = self._open[item.title_id] = TitleInFlight(item)
+            self._tally.opened(item.title_id, item.uri)
             self._go_on(title, lambda item=item: self._work.first(item))  # type: ignore[misc]
             if not self._deal_to(title):
                 return
@@ -141,12 +142,15 @@ class Run:
     def _take(self, submitted: Submitted, reference: Any | None) -> None:
         """A step has ended, or was cancelled and did not (no reference)."""
         title, step = submitted.title, submitted.step
-        answer, failure = (None, None) if reference is None else _answer_of(reference)
+        answer, failure = (None, None) if reference is None else submitted.answer()
+        frames = self._watch.frames(submitted.key)
         self._watch.forget(submitted.key)
         del title.running[step.name]
         if submitted.cancelled is not None:
             failure = submitted.cancelled  # whatever its end looks like: it was asked for
         self._credit.give_back(title.item.title_id, step, ended=failure is None)
+        if failure is not None:
+            self._tally.lost(submitted.ran_s, frames)
         if title.ending is not None:
             self._end(title)
         elif failure is not None:
@@ -163,6 +167,7 @@ class Run:
         """By the table: another try of the step, or the word to the work."""
         rule = failure.rule
         self._metrics.failure(rule)
+        self._tally.failure(failure)
         failures, attempts = title.charge(step, rule)
         log.info("%s, %s: %s", title.item.title_id, step.what or step.name, failure.detail)
         tries = rule.tries or self._settings.attempts
@@ -178,7 +183,7 @@ class Run:
             if submitted.cancelled is None:
                 submitted.cancelled = failure
                 submitted.cancelled_at = time.monotonic()
-                _cancel(submitted.reference, submitted)
+                submitted.cancel()
         self._end(title)
 
     def _end(self, title: TitleInFlight) -> None:
@@ -187,6 +192,7 @@ class Run:
         step, failure = title.ending
         title.ending = None
         self._credit.forget(title.item.title_id)
+        self._tally.lost(0.0, title.frames)
         title.frames = 0
         self._go_on(title, lambda: self._work.failed(title.item, step, failure))
 
@@ -232,6 +238,8 @@ class Run:
             self._time(title, now)
         if now - self._sized_at > SIZE_S:
             self._resize()
+        stages = Counter(self._watch.stage(s.key) for s in self._submitted.values() if self._watch.begun(s.key))
+        self._tally.look(self._open.values(), stages, self._cpus, self._credit.used_cpus)
         self._show(None)
 
     def _judge(self, submitted: Submitted, now: float) -> None:
@@ -244,7 +252,7 @@ class Run:
                 self._take(submitted, None)
         elif self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
             submitted.cancelled, submitted.cancelled_at = stalled(submitted.limit_s), now
-            _cancel(submitted.reference, submitted)
+            submitted.cancel()
 
     def _time(self, title: TitleInFlight, now: float) -> None:
         """Counts the time in which a step of the title ran, and its frames."""
@@ -273,25 +281,11 @@ class Run:
 
     def _resize(self) -> None:
         self._sized_at = time.monotonic()
-        cpus = cluster_size().cpus
-        self._credit.resize(cpus)
-        self._most_open = self._settings.titles_in_flight or int(cpus) + 2
+        self._cpus = cluster_size().cpus
+        self._credit.resize(self._cpus)
+        self._most_open = self._settings.titles_in_flight or int(self._cpus) + 2
 
     def _show(self, finished: Outcome | None) -> None:
         self._metrics.in_flight(len(self._open))
         if self._on_progress is not None:
             self._on_progress(self._tally.progress(len(self._open), finished))
-
-
-def _answer_of(reference: Any) -> tuple[Any, Failure | None]:
-    try:
-        return ray.get(reference, timeout=ANSWER_S), None
-    except Exception as error:
-        return None, classify(error)
-
-
-def _cancel(reference: Any, submitted: Submitted) -> None:
-    """Asks Ray to end a step. A call of an actor cannot be ended, and is left to end by itself."""
-    if submitted.step.cpus:
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.cancel(reference, force=True)

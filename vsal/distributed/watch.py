@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from vsal.distributed.pulse import BEAT_S, Note, Pulse, Ticket
+from vsal.distributed.pulse import BEAT_S, WORK, Note, Pulse, Ticket
 
 _PATIENCE_S = 30.0  # for the pulse's answer, before it is restarted
 
@@ -60,9 +60,10 @@ class Watch:
             seen = self._seen.get(key)
             if key not in self._open:  # a word that came after the step's end
                 self._forget.append(key)
-            elif seen is None or seen.note != note:
+            elif seen is None or seen.note[:2] != note[:2]:
                 self._seen[key] = _Seen(note)
             else:
+                seen.note = note  # what it is at may have changed without any progress
                 seen.still_s += passed_s
 
     def begun(self, key: str) -> bool:
@@ -78,6 +79,11 @@ class Watch:
         """Frames of the title, done in the step so far."""
         seen = self._seen.get(key)
         return 0 if seen is None else seen.note.frames
+
+    def stage(self, key: str) -> str:
+        """What the step was at when it was last heard of: storage, model, or its own work."""
+        seen = self._seen.get(key)
+        return WORK if seen is None else seen.note.stage
 
     def forget(self, key: str) -> None:
         """The step has ended."""

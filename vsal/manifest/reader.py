@@ -105,3 +105,17 @@ def read_fingerprint(out: str, title_id: str) -> str | None:
             return title.fingerprint or None
     except (FileNotFoundError, ManifestError):
         return None
+
+
+def read_commit(out: str, title_id: str) -> tuple[str, dict[str, int]] | None:
+    """Fingerprint and counts (frames, shots, maps) of a committed title, or None as above; one file is opened.
+
+    Raises:
+        OSError: the place cannot be reached, so that nothing is known of the title.
+    """
+    try:
+        with TitleManifest(maps_uri(out, title_id)) as title:
+            counts = {"frames": title.frames, "shots": title.shot_count, "maps": title.map_count}
+            return (title.fingerprint, counts) if title.fingerprint else None
+    except (FileNotFoundError, ManifestError):
+        return None

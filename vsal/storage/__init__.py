@@ -23,6 +23,7 @@ from vsal.storage.files import (
     remove_folder,
     stat,
 )
+from vsal.storage.listing import list_versions, told_by_listings
 from vsal.storage.passing import is_denied, is_full, is_passing
 from vsal.storage.patience import patiently
 from vsal.storage.patterns import is_pattern, match_files
@@ -46,6 +47,7 @@ __all__ = [
     "is_pattern",
     "join",
     "list_files",
+    "list_versions",
     "local_path",
     "match_files",
     "name",
@@ -63,5 +65,6 @@ __all__ = [
     "staging_file",
     "stat",
     "sweep",
+    "told_by_listings",
     "write_bytes",
 ]

@@ -30,7 +30,8 @@ class SourceInfo:
         uri: absolute path, or the remote URI.
         size: bytes.
         mtime_ns: time of the last change since 1970, in ns; object stores give whole seconds.
-        etag: the object store's mark of the content, without quotes; only `stat` knows it, `list_files` does not.
+        etag: the object store's mark of the content, without quotes; `stat` knows it, `list_versions` of S3 too, and
+            `list_files` does not.
     """
 
     uri: str
@@ -44,7 +45,7 @@ class SourceInfo:
         """
         if self.etag and other.etag:
             return (self.size, self.etag) == (other.size, other.etag)
-        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+        return self.mtime_ns is not None and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def stat(uri: str) -> SourceInfo:

@@ -130,8 +130,9 @@ class RangeReader(io.RawIOBase):
         return data
 
     def _range(self, at: int, length: int) -> bytes:
-        # A store that stutters is asked for the same range again: the decoder behind never learns of it.
-        data: bytes = patiently(self._uri, lambda: self._file.read_at(length, at))
+        with vitals.storage():
+            # A store that stutters is asked for the same range again: the decoder behind never learns of it.
+            data: bytes = patiently(self._uri, lambda: self._file.read_at(length, at))
         vitals.moved_bytes += len(data)
         if len(data) != length:
             raise OSError(f"asked for bytes {at} to {at + length} of {self._size} and got {len(data)}")

@@ -165,7 +165,7 @@ def _sync(path: str) -> None:
 
 def _upload(local_file: str, place: Place) -> SourceInfo:
     size = os.path.getsize(local_file)
-    with open(local_file, "rb") as file:
+    with open(local_file, "rb") as file, vitals.storage():
         # Closing a stream, all that pyarrow offers after an error, completes the object: so what can fail here is done
         # before it is begun, for all but the largest files.
         part = file.read(COPY_BYTES)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 
 from vsal import manifest, storage
+from vsal.distributed import journal
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
 from vsal.distributed.encode import tasks
 from vsal.distributed.encode.work import EncodeWork, outcome_of
 from vsal.distributed.failures import StepFailed
+from vsal.distributed.known import failed_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Summary, Tally, new_run_id
+from vsal.distributed.outcomes import Summary, new_run_id
 from vsal.distributed.pulse import alone
+from vsal.distributed.record import RunRecord
 from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.tally import Tally
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
@@ -65,44 +68,39 @@ def encode_catalogue(
     files = manifest.read_manifest(out).title_files()
     wanted = _wanted(out, files, title_ids)
     storage.check_writable(dest)
-    run_id, tally = new_run_id(), Tally(len(wanted), began)
+    run_id, key = new_run_id(), settings_key(settings)
+    if run.retry_failed:
+        known = failed_titles(journal.read_known(dest, run_id), "encode")
+        wanted = [title_id for title_id in wanted if title_id in known]
     # The size of its maps tells how long a title is, as far as that can be known without opening it.
     items = [Item(title_id, manifest.maps_uri(out, title_id), files[title_id].size) for title_id in wanted]
-    if not run.force:
-        items = _unsettled(items, Encoded(out, dest, settings, files), tally)
-    startup_s = seconds = time.perf_counter() - began
-    if not items:
-        sweep(dest, settings_key(settings), wanted)
-    else:
-        _try(settings, run)
-        with Lease(dest, settings_key(settings), run_id) as lease, ray_cluster(run, address):
-            startup_s = time.perf_counter() - began
-            size, watch = cluster_size(), Watch()
-            warm_workers(
-                int(size.cpus), tasks.__name__
-            )  # the first title's plan keeps one busy, and its chunks want all
-            work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node), lease.name)
-            credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
-            try:
-                Run(work, run, tally, credit, watch, RunMetrics("encode", TOTALS), on_progress).work()
-            finally:
-                watch.close()
-            lease.sweep({outcome.title_id for outcome in tally.in_order(wanted) if outcome.status != "failed"})
-            seconds = time.perf_counter() - began  # without Ray's shutdown
-    summary = Summary(
-        run_id=run_id,
-        place=("dest", dest),
-        outcomes=tally.in_order(wanted),
-        seconds=seconds,
-        startup_s=startup_s,
-        max_failed=run.max_failed,
-        totals=TOTALS,
-        settings=settings.to_json(),
-    )
-    storage.sweep(dest)  # what killed writers left
-    document = json.dumps(summary.document(), indent=1)
-    storage.write_bytes(manifest.runs_uri(dest, summary.run_id), document.encode())
-    return summary
+    startup_s = 0.0
+    with RunRecord("encode", run_id, ("dest", dest), len(wanted), began, run, settings.to_json()) as record:
+        if not run.force:
+            items = _unsettled(items, Encoded(out, dest, settings, files), record.tally)
+        if not items:
+            sweep(dest, key, wanted)
+        else:
+            _try(settings, run)
+            with Lease(dest, key, run_id) as lease, ray_cluster(run, address):
+                startup_s = time.perf_counter() - began
+                size, watch = cluster_size(), Watch()
+                # The first title's plan keeps one busy, and its chunks want all.
+                warm_workers(int(size.cpus), tasks.__name__)
+                work = EncodeWork(out, dest, settings, run, items, int(size.cpus_of_largest_node), lease.name)
+                credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
+                try:
+                    metrics = RunMetrics("encode", TOTALS)
+                    Run(work, run, record.tally, credit, watch, metrics, on_progress).work()
+                finally:
+                    watch.close()
+                lease.sweep({title_id for title_id in wanted if record.tally.made(title_id)})
+        return record.end(wanted, TOTALS, startup_s, (lambda: sweep_folder(dest),))
+
+
+def sweep_folder(dest: str) -> None:
+    """Removes what killed writers left."""
+    storage.sweep(dest)
 
 
 def _wanted(out: str, files: Mapping[str, SourceInfo], title_ids: Sequence[str] | None) -> list[str]:

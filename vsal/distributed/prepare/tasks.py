@@ -6,7 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import ray
 
@@ -37,9 +37,9 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A title that is committed: its counts, and its length."""
+    """A title that is committed: its counts and its file, and its length."""
 
-    counts: dict[str, int]
+    counts: dict[str, Any]
     duration_s: float
 
 
@@ -143,7 +143,7 @@ def _in_order(job: Job, info: VideoInfo, chunks: Iterable[Chunk], actor: Any) ->
             yield ready, masks
 
 
-def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, int]:
+def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, Any]:
     sessions = _sessions(job)
     title = OpenTitle(job, item, info, [WHOLE])
     waiting: deque[tuple[Chunk, Any]] = deque()
@@ -165,6 +165,6 @@ def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict
                 add_next()
         while waiting:
             add_next()
-        return cast("dict[str, int]", dict(title.commit()))
+        return dict(title.commit())
     finally:
         title.abandon()
