@@ -172,7 +172,7 @@ def test_clips_are_read_as_prepare_reads_them(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(i420, format="yuv420p")))
         container.mux(stream.encode(None))
     info = probe(str(path))
-    (chunk,) = scan_segment(info, WHOLE, ScanSettings(sample_rate=24, motion_maps=True), lambda aspect: (256, 144))
+    (chunk,) = scan_segment(info, WHOLE, ScanSettings(sample_rate=24, motion="frame"), lambda aspect: (256, 144))
     pictures = [picture() for picture in video_pictures(path)]
     np.testing.assert_array_equal(np.stack([p.rgb((256, 144)) for p in pictures]), chunk.frames)
     changes = [now.change(before, (256, 144)) for before, now in pairwise(pictures)]
