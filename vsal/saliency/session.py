@@ -110,7 +110,7 @@ class SaliencySession:
         n = len(frames)
         if n == 0:
             shape = (1, *frames.shape[1:])
-            some = self.run(np.zeros(shape, np.uint8), self._motion_like(1, *frames.shape[1:3]))
+            some = self.run(np.zeros(shape, np.uint8), self.no_motion(1, *frames.shape[1:3]))
             return Masks(some.saliency[:0], None if some.gate is None else some.gate[:0])
         size = self._batch
         parts = [self._call(frames[i : i + size], motion, i) for i in range(0, n, size)]
@@ -139,7 +139,7 @@ class SaliencySession:
         self.check(frames, motion)
         if len(frames) == 0:
             one = np.zeros((1, *frames.shape[1:]), np.uint8)
-            return Masks(self.run_sequence(one, self._motion_like(1, *frames.shape[1:3])).saliency[:0], None)
+            return Masks(self.run_sequence(one, self.no_motion(1, *frames.shape[1:3])).saliency[:0], None)
         n, begins = len(frames), np.arange(len(frames)) == 0
         elapsed = np.where(begins, 0.0, period_s).astype(np.float32)
         windows = None
@@ -186,14 +186,14 @@ class SaliencySession:
         if free and (min(height, width) < 1 or height % multiple or width % multiple):
             raise ValueError(f"frames are {width}x{height}, must be multiples of {multiple}: use input.size_for")
         if self.input.motion:
-            like = self._motion_like(len(frames), height, width)
+            like = self.no_motion(len(frames), height, width)
             wanted = f"{like.dtype} {list(like.shape)}"
             if motion is None:
                 raise ValueError(f"the model takes motion: give {wanted} beside the frames")
             if motion.dtype != like.dtype or motion.shape != like.shape:
                 raise ValueError(f"motion must be {wanted}, is {motion.dtype} {list(motion.shape)}")
 
-    def _motion_like(self, n: int, height: int, width: int) -> Motion:
+    def no_motion(self, n: int, height: int, width: int) -> Motion:
         """Motion of n frames in which nothing moves, of the type and shape that the model takes."""
         if self.input.signed:
             return np.zeros((n, MOTION_LAYERS, height, width), np.int8)
@@ -204,7 +204,7 @@ class SaliencySession:
         width, height = self.input.size_for(16 / 9)
         noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
         try:
-            masks = self.run_sequence(noise, self._motion_like(1, height, width))
+            masks = self.run_sequence(noise, self.no_motion(1, height, width))
         except RuntimeError as error:
             raise ModelRefused(f"{error}. Check vsal.size_multiple and the shapes in the graph") from error
         for name, mask in (("saliency", masks.saliency), ("gate", masks.gate)):

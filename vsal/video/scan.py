@@ -140,7 +140,8 @@ class _Scan:
             for pts, picture in source:
                 if earlier is None:
                     frame = self._measured(pts, picture)
-                    frame.wanted = self._segment.start_pts is None  # else the segment before decides on it
+                    # Otherwise the segment before decides on it.
+                    frame.wanted = frame.held = self._segment.start_pts is None
                 else:
                     at_earlier, at_this = self._clock.pick(earlier.pts, pts)
                     earlier.wanted |= at_earlier and self._owns(earlier)
