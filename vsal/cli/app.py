@@ -16,7 +16,7 @@ from vsal import __version__
 from vsal.cli import verbs
 
 # In the order in which somebody new needs them; verbs not named here follow by name.
-ORDER = ("demo", "plan", "prepare", "inspect", "encode", "verify", "export", "validate", "remap", "models")
+ORDER = ("demo", "plan", "prepare", "inspect", "encode", "verify", "score", "export", "validate", "remap", "models")
 
 
 def build() -> typer.Typer:

@@ -23,9 +23,9 @@ def pictures(seed: int, n: int = 3, width: int = 40, height: int = 24) -> tuple[
 @given(st.integers(0, 1000))
 def test_one_pass_gives_what_each_metric_gives_alone(seed: int) -> None:
     source, encoded, weights = pictures(seed)
-    measuring = Measuring(40, 24, weights)
-    for time_s, (one, other) in enumerate(zip(source, encoded, strict=True)):
-        measuring.add(float(time_s), one, other)
+    measuring = Measuring(40, 24, True)
+    for time_s, (one, other, weight) in enumerate(zip(source, encoded, weights, strict=True)):
+        measuring.add(float(time_s), one, other, weight)
     found = pooled([measuring.done()])
     for name, of, db in (("psnr", weighted_error, True), ("ssim", weighted_ssim, False)):
         for column, weigh in (
@@ -43,9 +43,9 @@ def test_stretches_pool_to_the_clip_and_the_first_second_can_be_left_out() -> No
     source, encoded, weights = pictures(7, n=6)
 
     def measured(part: slice):
-        measuring = Measuring(40, 24, weights[part])
+        measuring = Measuring(40, 24, True)
         for i in range(*part.indices(6)):
-            measuring.add(i / 3, source[i], encoded[i])
+            measuring.add(i / 3, source[i], encoded[i], weights[i])
         return measuring.done()
 
     whole = pooled([measured(slice(0, 6))])
@@ -56,17 +56,19 @@ def test_stretches_pool_to_the_clip_and_the_first_second_can_be_left_out() -> No
 
 def test_without_an_account_there_are_no_weighted_figures() -> None:
     source, encoded, _ = pictures(1)
-    measuring = Measuring(40, 24, None)
+    measuring = Measuring(40, 24, False)
     measuring.add(0.0, source[0], encoded[0])
     assert set(pooled([measuring.done()])) == {"psnr", "ssim", "psnr_worst"}
+    with pytest.raises(ValueError, match="no weights"):
+        measuring.add(0.0, source[0], encoded[0], np.ones((2, 3), np.float32))
 
 
 def test_frames_at_which_nobody_looks_weigh_nothing_alone() -> None:
     source, encoded, weights = pictures(2, n=2)
     weights[1] = 0
-    measuring = Measuring(40, 24, weights)
-    measuring.add(0.0, source[0], encoded[0])
-    measuring.add(1.0, source[1], source[1])
+    measuring = Measuring(40, 24, True)
+    measuring.add(0.0, source[0], encoded[0], weights[0])
+    measuring.add(1.0, source[1], source[1], weights[1])
     assert pooled([measuring.done()])["psnr_alone"] == pytest.approx(
         psnr_db(weighted_error(source[0], encoded[0], weights[0], 16))
     )
@@ -86,8 +88,8 @@ def test_tiles_cover_the_picture_and_are_large(width: int, height: int) -> None:
 
 
 def test_a_tile_has_the_weight_that_lies_in_it() -> None:
-    weights = np.zeros((1, 8, 8), np.float32)
-    weights[0, 0, 0] = 1
-    shares = tile_weights(weights, 9)[0]
+    weights = np.zeros((8, 8), np.float32)
+    weights[0, 0] = 1
+    shares = tile_weights(weights, 9)
     assert shares[0] > 0
     assert shares[1:].tolist() == [0.0] * 8

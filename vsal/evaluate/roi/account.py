@@ -25,9 +25,10 @@ from vsal.evaluate.roi.sources import MapSource
 from vsal.evaluate.saliency.clip_scores import by_blocks
 from vsal.evaluate.saliency.items import video_planes
 from vsal.evaluate.saliency.observed import ACCOUNT_S, judged_size, looks_at, observers
-from vsal.evaluate.saliency.sets.gaze import Fixations, open_gaze_clips
+from vsal.evaluate.saliency.sets.gaze import Fixations, read_looks
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 from vsal.roi.grid import block_means
+from vsal.video.probe import VideoInfo
 
 BlockWeights = npt.NDArray[np.float32]
 MASK_END = "_mask.mkv"
@@ -73,14 +74,14 @@ class GazeAccount:
 
     @classmethod
     def open(cls, folder: str) -> GazeAccount:
-        """Of a folder.
+        """Of a folder with fixations, or a file of them.
 
         Raises:
             DatasetBroken: it holds no gaze set.
         """
-        clips = open_gaze_clips(folder)
-        by_name, groups = {clip.name: clip.fixations for clip in clips}, {clip.name: clip.group for clip in clips}
-        return cls(f"gaze:{folder}", by_name, groups)
+        looks = read_looks(folder)
+        groups = {name: group for name, (_, group) in looks.items()}
+        return cls(f"gaze:{folder}", {name: fixations for name, (fixations, _) in looks.items()}, groups)
 
     @property
     def says(self) -> str:
@@ -103,13 +104,13 @@ class GazeAccount:
 
     def weights(self, clip: Clip) -> BlockWeights:
         """As `Account.weights`."""
-        return self._density(clip, clip.times_s, odd=True)
+        return self.density(clip.facts.info, clip.title_id, clip.times_s, odd=True)
 
     def truth(self, clip: Clip, numbers: npt.NDArray[np.int64]) -> BlockWeights | None:
         """As `Account.truth`: the even observers' density."""
         if not observers(self._of(clip.title_id), odd=False).any():
             return None
-        return self._density(clip, clip.times_s[numbers], odd=False)
+        return self.density(clip.facts.info, clip.title_id, clip.times_s[numbers], odd=False)
 
     def _of(self, title_id: str) -> Fixations:
         if title_id not in self.fixations:
@@ -120,8 +121,9 @@ class GazeAccount:
             )
         return self.fixations[title_id]
 
-    def _density(self, clip: Clip, times_s: npt.NDArray[np.float64], odd: bool) -> BlockWeights:
-        info, looks = clip.facts.info, self._of(clip.title_id)
+    def density(self, info: VideoInfo, title_id: str, times_s: npt.NDArray[np.float64], odd: bool) -> BlockWeights:
+        """Of one half of the observers at some times, by the blocks of the picture: float32 [n, rows, cols] in 0..1."""
+        looks = self._of(title_id)
         size = judged_size(info.display_aspect)
         density = looks_at(looks, observers(looks, odd), times_s, size, ACCOUNT_S).density
         top = density.max(axis=(1, 2), keepdims=True)
@@ -256,7 +258,7 @@ class NoAccount:
 
 def at_frames(rows: Sequence[MapRow], numbers: npt.NDArray[np.int64]) -> BlockWeights:
     """The saliency of maps in force at some frames, each map's maximum brought to 1: float32 [n, rows, cols]."""
-    return np.stack([_to_one(rows[i].saliency) for i in in_force(rows, numbers)])
+    return np.stack([to_one(rows[i].saliency) for i in in_force(rows, numbers)])
 
 
 def in_force(rows: Sequence[MapRow], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -264,6 +266,7 @@ def in_force(rows: Sequence[MapRow], numbers: npt.NDArray[np.int64]) -> npt.NDAr
     return np.searchsorted([row.frame_end for row in rows], numbers, side="right").astype(np.int64)
 
 
-def _to_one(saliency: npt.NDArray[np.uint8]) -> BlockWeights:
+def to_one(saliency: npt.NDArray[np.uint8]) -> BlockWeights:
+    """A map's saliency with its maximum brought to 1: float32 [rows, cols]."""
     exact = saliency.astype(np.float32)
     return exact / max(float(exact.max()), 1.0)

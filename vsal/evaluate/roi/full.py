@@ -39,7 +39,7 @@ class FullMetrics:
 
     def __init__(self, width: int, height: int, bit_depth: int, weighted: bool, every: int = 1) -> None:
         self._every, self._added, self._undo = every, 0, ExitStack()
-        self._tiles = tiles_of(width, height) if weighted else []
+        self._tiles, self._shares = tiles_of(width, height) if weighted else [], list[Floats]()
         try:
             self._whole = self._undo.enter_context(
                 Vmaf(width, height, bit_depth, available_models(), every=every, more=True)
@@ -62,24 +62,22 @@ class FullMetrics:
     ) -> None:
         self._undo.close()
 
-    def add(self, source: Pixels, encoded: Pixels) -> None:
-        """One frame of each."""
+    def add(self, source: Pixels, encoded: Pixels, weights: npt.NDArray[np.float32] | None = None) -> None:
+        """One frame of each, and the weights of its blocks, float32 [rows, cols], where there are any."""
         self._added += 1
+        if weights is not None and self._tiles:
+            self._shares.append(tile_weights(weights, len(self._tiles)))
         self._whole.add(source, encoded)
         for tile, vmaf in zip(self._tiles, self._of_tiles, strict=True):
             vmaf.add(np.ascontiguousarray(source[tile]), np.ascontiguousarray(encoded[tile]))
 
-    def frames(self, weights: npt.NDArray[np.float32] | None) -> dict[str, Floats]:
-        """Figures of each frame, NaN at those passed over.
-
-        Args:
-            weights: float32 [n, rows, cols] of blocks; None without an account.
-        """
+    def frames(self) -> dict[str, Floats]:
+        """Figures of each frame, NaN at those passed over."""
         scores = {SHORT[of.model]: of.frames for of in self._whole.scores()} | self._whole.more
         found = {name: self._spread(values) for name, values in scores.items()}
-        if self._tiles and weights is not None:
+        if self._shares:
             of_tiles = np.stack([self._spread(vmaf.scores()[0].frames) for vmaf in self._of_tiles], axis=1)
-            alone = tile_weights(weights[: self._added], len(self._tiles))
+            alone = np.stack(self._shares)
             for name, shares in (("vmaf_alone", alone), ("vmaf_even", EVEN_SHARE + (1 - EVEN_SHARE) * alone)):
                 total, weighted = shares.sum(axis=1), np.full(self._added, np.nan)
                 np.divide((of_tiles * shares).sum(axis=1), total, out=weighted, where=total > 0)
@@ -102,10 +100,10 @@ def tiles_of(width: int, height: int) -> list[Tile]:
 
 
 def tile_weights(weights: npt.NDArray[np.float32], count: int) -> Floats:
-    """Weight in each tile: float64 [n, tiles], from blocks [n, rows, cols]."""
-    n, rows, cols = weights.shape
-    found = np.zeros((n, count))
+    """Weight in each tile, a mean over its blocks: float64 [tiles], from blocks [rows, cols]."""
+    rows, cols = weights.shape
+    found = np.zeros(count)
     for i, (down, across) in enumerate(tiles_of(cols * 16, rows * 16)):
-        part = weights[:, down.start // 16 : -(-down.stop // 16), across.start // 16 : -(-across.stop // 16)]
-        found[:, i] = part.mean(axis=(1, 2), dtype=np.float64)
+        part = weights[down.start // 16 : -(-down.stop // 16), across.start // 16 : -(-across.stop // 16)]
+        found[i] = part.mean(dtype=np.float64)
     return found

@@ -56,34 +56,42 @@ class Measuring:
     Args:
         width: luma samples a row.
         height: luma rows.
-        weights: float32 [n, rows, cols] per block and frame, 0..1; None for an account of nobody.
+        weighted: whether frames come with weights; without them the account is nobody's.
         full: metrics of an ffmpeg besides; None for none.
     """
 
-    def __init__(self, width: int, height: int, weights: BlockWeights | None, full: FullMetrics | None = None) -> None:
+    def __init__(self, width: int, height: int, weighted: bool, full: FullMetrics | None = None) -> None:
         self._pixels = cell_pixels(width, height, MACROBLOCK)
-        self._weights, self._full = weights, full
+        self._weighted, self._full = weighted, full
         self._times: list[float] = []
         self._sums: list[tuple[float, float, float, float, float]] = []
 
-    def add(self, time_s: float, source: Pixels, encoded: Pixels) -> Pixels:
+    def add(self, time_s: float, source: Pixels, encoded: Pixels, weights: BlockWeights | None = None) -> Pixels:
         """One frame; returns its squared errors, for whoever looks at blocks.
 
+        Args:
+            time_s: on the title's clock.
+            source: luma in 8-bit units, [height, width].
+            encoded: likewise.
+            weights: float32 [rows, cols] of its blocks, 0..1, where frames have weights.
+
         Raises:
-            ValueError: the pictures differ in size.
+            ValueError: the pictures differ in size, or weights are missing.
         """
+        if self._weighted != (weights is not None):
+            raise ValueError(f"frames {'need' if self._weighted else 'have no'} weights here")
         errors = squared_error(source, encoded)
         error = cell_sums(errors, MACROBLOCK)
         ssim = cell_sums(ssim_map(source, encoded), MACROBLOCK)
         weight = weighted = weighted_ssim = 0.0
-        if self._weights is not None:
-            now = self._weights[len(self._times)].astype(np.float64)
+        if weights is not None:
+            now = weights.astype(np.float64)
             weight, weighted = float((now * self._pixels).sum()), float((now * error).sum())
             weighted_ssim = float((now * ssim).sum())
         self._times.append(time_s)
         self._sums.append((float(error.sum()), float(ssim.sum()), weight, weighted, weighted_ssim))
         if self._full is not None:
-            self._full.add(source, encoded)
+            self._full.add(source, encoded, weights)
         return errors
 
     def done(self) -> Measured:
@@ -94,9 +102,9 @@ class Measuring:
         """
         sums = np.array(self._sums, np.float64).reshape(-1, 5)
         error, ssim, *weighted = sums.T
-        more = {} if self._full is None else self._full.frames(self._weights)
+        more = {} if self._full is None else self._full.frames()
         times, pixels = np.array(self._times), int(self._pixels.sum())
-        if self._weights is None:
+        if not self._weighted:
             return Measured(times, pixels, error, ssim, None, None, None, more)
         return Measured(times, pixels, error, ssim, weighted[0], weighted[1], weighted[2], more)
 

@@ -265,7 +265,7 @@ def _measure(
     metrics: Metrics,
     cell: int,
 ) -> tuple[Measured, list[npt.NDArray[np.float16]]]:
-    info, errors = clip.facts.info, []
+    info, errors = clip.facts.info, list[npt.NDArray[np.float16]]()
     with ExitStack() as undo:
         full = None
         if metrics.full:
@@ -273,9 +273,10 @@ def _measure(
             full = undo.enter_context(
                 FullMetrics(info.width, info.height, depth, weights is not None, every=metrics.every)
             )
-        measuring = Measuring(info.width, info.height, weights, full)
+        measuring = Measuring(info.width, info.height, weights is not None, full)
         for time_s, source, shown in zip(times_s, clip.source(stretch), _shown(path), strict=False):
-            squares = measuring.add(float(time_s), luma(source), luma(shown))
+            now = None if weights is None else weights[len(errors)]
+            squares = measuring.add(float(time_s), luma(source), luma(shown), now)
             errors.append(np.log10(np.maximum(cell_means(squares, cell), LEAST_MSE)).astype(np.float16))
         if len(errors) < len(times_s):
             raise TitleFailed(
