@@ -37,7 +37,7 @@ class Drain:
     def __init__(self, grace_s: float, at_once: Callable[[str], None]) -> None:
         self._grace_s, self._at_once = grace_s, at_once
         self._since = 0.0
-        self._taken = 0
+        self._taken = self._last = 0
         self._pipe: tuple[int, int] | None = None
         self.signal = ""
 
@@ -88,6 +88,9 @@ class Drain:
         for end in self._pipe:
             os.close(end)
         self._pipe = None
+        # Ray makes a plain KeyboardInterrupt of whatever is raised while one of its calls waits.
+        if isinstance(error, KeyboardInterrupt) and self._last == signal.SIGTERM:
+            raise Terminated from None
 
     def _listen(self, pipe: int) -> None:
         while number := os.read(pipe, 1)[0]:
@@ -101,6 +104,6 @@ class Drain:
                 self.begin(name)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._taken += 1
+        self._taken, self._last = self._taken + 1, number
         if self._taken > 1:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

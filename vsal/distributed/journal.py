@@ -109,6 +109,7 @@ class Journal:
 
     def _work(self) -> None:
         self._write_state()
+        parts.as_bytes(parts.rows_of(self._kind, []))  # what is loaded for the first part must not delay the last
         while not self._stop.wait(PART_S):
             self._flush()
             self._merge_tens()
