@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,8 @@ from vsal.manifest.title import TitleManifest
 from vsal.manifest.titles import TitleRecord, write_titles
 from vsal.manifest.writer import ManifestWriter
 from vsal.roi.qp import QpMapping, qp_offsets
+
+log = logging.getLogger(__name__)
 
 
 def mapping_settings(mapping: QpMapping) -> dict[str, Any]:
@@ -104,6 +107,9 @@ def _outcome(manifest: Manifest, dest: str, mapping: QpMapping, record: TitleRec
         return replace(failed, reason=str(Reason.UNREADABLE), detail=str(error))
     except OSError as error:
         return replace(failed, reason=str(Reason.WRITE_FAILED), detail=str(error))
+    except Exception as error:  # a fault of vsal: it costs its title alone
+        log.exception("remapping %s", record.title_id)
+        return replace(failed, reason=str(Reason.INTERNAL), detail=f"a fault of vsal: {type(error).__name__}: {error}")
 
 
 def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping) -> bool:
@@ -119,10 +125,10 @@ def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping) -> bool:
         return False
     target = maps_uri(dest, title.title_id)
     path = storage.staging_file(target)
-    with ManifestWriter(path, metadata) as writer:
-        for row in title.iter_maps():
-            writer.append([_remapped(row, mapping)])
     try:
+        with ManifestWriter(path, metadata) as writer:
+            for row in title.iter_maps():
+                writer.append([_remapped(row, mapping)])
         storage.publish(path, target)
     except BaseException:
         storage.discard(path)
