@@ -6,16 +6,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import av
 import pytest
 
 from jobs import encode_roi, prepare_roi
 from tests import handmade
+from vsal import storage
+from vsal.distributed import parts
+from vsal.errors import Reason
 from vsal.manifest import read_manifest, validate
+from vsal.video.synthetic import render_title, synthetic_title
 
 REPO = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -65,8 +70,8 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
         log.close()
 
 
-def submit(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "ray"), "job", "submit", "--working-dir", str(REPO), "--", *words]
+def submit(environment: dict[str, str], *words: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "ray"), "job", "submit", "--working-dir", str(REPO), *options, "--", *words]
     deadline = time.monotonic() + 60
     while True:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
@@ -109,3 +114,40 @@ def test_submitted_jobs_write_the_manifest_and_the_encodes(head: dict[str, str],
     assert [document["titles"]["done"] for document in documents] == [1], done.stdout + done.stderr
     with av.open(str(dest / "clip.mp4")) as encoded:
         assert sum(1 for _ in encoded.decode(video=0)) == 72
+
+
+@pytest.mark.faults
+def test_a_stopped_job_has_told_what_was_open_and_leaves_nothing_behind(head: dict[str, str], tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    render_title(str(clip), synthetic_title(320, 180, 24, 40, 120, seed=5), gop=24)
+    listing, out = tmp_path / "titles.csv", tmp_path / "out"
+    listing.write_text("uri,title_id\n" + "".join(f"{clip},t{i}\n" for i in range(6)))
+    wait_until_it_answers(head)
+    job = [sys.executable, "-m", "jobs.prepare_roi", str(listing), "--out", str(out), "--sample-rate", "24"]
+    submitted = submit(head, *job, options=["--no-wait", "--submission-id", "stopped"])
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    wait_for(lambda: any(read_state(out).get("slowest") or []))
+    stopped = subprocess.run(
+        [str(BIN / "ray"), "job", "stop", "stopped"], env=head, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    rows = parts.newest(parts.read_all(str(out)).table)
+    reasons = [outcome.reason for outcome, _ in parts.outcomes_in(rows)]
+    assert reasons.count(Reason.INTERRUPTED) == len(reasons) >= 1
+    assert read_state(out)["phase"] in ("stopping", "stopped")
+    # The driver was killed after three seconds at the latest; workers and actors end with it.
+    wait_for(lambda: not list(out.rglob(".vsal-staging-*")) or storage.sweep(str(out / "maps")))
+    assert not list(out.rglob("maps/*"))
+
+
+def wait_for(what: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 150
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def read_state(out: Path) -> dict[str, Any]:
+    """What the only run into OUT has last told of itself."""
+    states = [json.loads(path.read_text()) for path in out.glob("journal/*/run.json")]
+    return states[0] if states else {}
