@@ -107,9 +107,8 @@ def test_a_killed_driver_is_resumed(undisturbed: Path, long_clip: Path, tmp_path
         assert (out / "maps" / name).stat().st_mtime_ns == stamp
     assert sorted(path.name for path in (out / "maps").iterdir()) == [f"t{i}.parquet" for i in range(4)]
     table = pq.read_table(out / "titles.parquet").to_pylist()  # of both runs
-    assert [(row["title_id"], row["reason"], row["frames"]) for row in table] == [
-        (f"t{i}", None, 1440) for i in range(4)
-    ]
+    told = [(row["title_id"], row["reason"], row["frames"]) for row in table]
+    assert told == [(f"t{i}", None, 1440) for i in range(4)]
     assert validate(str(out)) == []
 
 

@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, cast
 from pyarrow import fs
 
 from vsal.errors import SettingsError
+from vsal.storage.patience import patiently
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.storage.ranges import RangeReader
+from vsal.vitals import vitals
 
 STAGING_PREFIX = ".vsal-staging-"
 
@@ -132,13 +134,13 @@ def _list_remote(place: Place, recursive: bool) -> list[SourceInfo]:
         SourceInfo(
             place.at(info.path).uri, int(info.size), None if info.mtime is None else info.mtime_ns // 10**9 * 10**9
         )
-        for info in filesystem(place).get_file_info(selector)
+        for info in patiently(place.uri, lambda: filesystem(place).get_file_info(selector))
         if info.type == fs.FileType.File
     ]
 
 
 def _look(place: Place) -> Any:
-    return filesystem(place).get_file_info(place.path)
+    return patiently(place.uri, lambda: filesystem(place).get_file_info(place.path))
 
 
 def open_input(uri: str) -> BinaryIO:
@@ -151,7 +153,7 @@ def open_input(uri: str) -> BinaryIO:
     if place.scheme == "file":
         _stat_local(place)
         return open(place.path, "rb")
-    return cast(BinaryIO, RangeReader(open_random(uri)))
+    return cast(BinaryIO, RangeReader(open_random(uri), place.uri))
 
 
 def open_random(uri: str) -> Any:
@@ -166,7 +168,7 @@ def open_random(uri: str) -> Any:
     elif "\0" in place.path:
         raise FileNotFoundError(f"there is no {place.uri!r}")
     try:
-        return filesystem(place).open_input_file(place.path)
+        return patiently(place.uri, lambda: filesystem(place).open_input_file(place.path))
     except FileNotFoundError:
         if place.scheme != "file" and _look(place).type == fs.FileType.Directory:
             raise IsADirectoryError(f"{place.uri} is a folder") from None
@@ -179,9 +181,15 @@ def read_bytes(uri: str) -> bytes:
     Raises:
         FileNotFoundError, IsADirectoryError, OSError: as `stat` does.
     """
-    with open_random(uri) as file:
-        data: bytes = file.read()
-        return data
+
+    def whole() -> bytes:
+        with open_random(uri) as file:
+            data: bytes = file.read()
+            return data
+
+    read = patiently(uri, whole)
+    vitals.moved_bytes += len(read)
+    return read
 
 
 def remove(uri: str) -> None:
@@ -195,7 +203,7 @@ def remove(uri: str) -> None:
         if place.scheme == "file":
             os.unlink(place.path)
         else:
-            filesystem(place).delete_file(place.path)
+            patiently(place.uri, lambda: filesystem(place).delete_file(place.path))
     except FileNotFoundError:
         return
 
@@ -214,7 +222,7 @@ def remove_folder(uri: str) -> None:
         if place.scheme == "file":
             shutil.rmtree(place.path)
         else:
-            filesystem(place).delete_dir(place.path)
+            patiently(place.uri, lambda: filesystem(place).delete_dir(place.path))
     except FileNotFoundError:
         return
 

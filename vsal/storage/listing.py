@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from vsal.storage.files import STAGING_PREFIX, SourceInfo, list_files
+from vsal.storage.patience import patiently
 from vsal.storage.places import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, S3_ATTEMPTS, Place, parse, s3_connection
 
 LISTED_FROM = 100  # wanted objects of a bucket; fewer are asked for one by one
@@ -34,7 +35,7 @@ def list_versions(uri: str, recursive: bool = True) -> list[SourceInfo]:
     arguments = {"Prefix": f"{key}/" if key else ""} | ({} if recursive else {"Delimiter": "/"})
     found = []
     while True:
-        page = _page(place, arguments)
+        page = patiently(place.uri, lambda: _page(place, arguments))
         found += [_info(place, entry) for entry in page.get("Contents", ()) if _is_finished(entry["Key"])]
         if not page.get("IsTruncated"):
             return sorted(found, key=lambda info: info.uri)
@@ -74,7 +75,7 @@ def _walk(place: Place, keys: Sequence[str]) -> Iterator[SourceInfo]:
         # Just before the next key that is wanted: hardly anything lies between a name and itself without its end.
         arguments = {"Prefix": prefix, "StartAfter": max(last, keys[at][:-1])}
         try:
-            page = _page(place, {name: value for name, value in arguments.items() if value})
+            page = patiently(place.uri, lambda: _page(place, {name: v for name, v in arguments.items() if v}))  # noqa: B023
         except OSError:  # many may read objects and not list them
             return
         told = [entry for entry in page.get("Contents", ()) if entry["Key"] in wanted]

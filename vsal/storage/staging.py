@@ -19,6 +19,7 @@ import time
 from functools import lru_cache
 
 from vsal.storage.files import STAGING_PREFIX, SourceInfo, stat
+from vsal.storage.patience import patiently
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.vitals import vitals
 
@@ -81,7 +82,7 @@ def publish(local_file: str, uri: str) -> SourceInfo:
     if place.scheme == "file":
         published = _publish_local(local_file, place.path)
     else:
-        published = _upload(local_file, place)
+        published = patiently(place.uri, lambda: _upload(local_file, place))
         os.unlink(local_file)
     _own.discard(local_file)
     return published

@@ -159,11 +159,7 @@ class OpenTitle:
             for rows in prefix.rows():
                 self._write(rows)
         except ValueError as error:  # of the writer: they do not follow on each other
-            self.abandon()
             raise CheckpointDamaged(f"the rows kept of {self.title_id}: {error}") from error
-        except BaseException:
-            self.abandon()
-            raise
 
     def _keep(self, rows: list[manifest.MapRow]) -> None:
         """Makes a checkpoint where one is due."""
