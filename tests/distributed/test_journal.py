@@ -33,6 +33,12 @@ from vsal.storage import SourceInfo
 MODEL = "0" * 64
 
 
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts are written when a test says so."""
+    monkeypatch.setattr("vsal.distributed.journal.PART_S", 1e6)
+
+
 def journal(place: Any, run_id: str = "", kind: str = "prepare") -> Journal:
     return Journal(str(place), run_id or new_run_id(), kind, {})
 
