@@ -65,7 +65,7 @@ def encode_catalogue(
             the maps.
     """
     began = time.perf_counter()
-    files = manifest.read_manifest(out).title_files()
+    files = manifest.Manifest(out).title_files()
     wanted = _wanted(out, files, title_ids)
     storage.check_writable(dest)
     run_id = new_run_id()
