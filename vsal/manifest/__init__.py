@@ -8,6 +8,7 @@ for record in read_manifest("out").titles():
 
 from __future__ import annotations
 
+from vsal.manifest.fingerprints import SCHEMA_VERSION, fingerprint
 from vsal.manifest.reader import Manifest, read_commit, read_fingerprint, read_manifest
 from vsal.manifest.remap import mapping_settings, remap
 from vsal.manifest.schema import (
@@ -15,11 +16,9 @@ from vsal.manifest.schema import (
     KEY_VIDEO,
     KEYS,
     SCHEMA,
-    SCHEMA_VERSION,
     ManifestError,
     MapRow,
     file_metadata,
-    fingerprint,
     maps_uri,
     runs_uri,
     titles_uri,

@@ -11,6 +11,7 @@ import numpy as np
 
 from vsal import storage
 from vsal.errors import Reason, SettingsError
+from vsal.manifest.fingerprints import algorithms
 from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
 from vsal.manifest.schema import KEY_FINGERPRINT, ManifestError, MapRow, file_metadata, maps_uri
 from vsal.manifest.title import TitleManifest
@@ -108,8 +109,11 @@ def _outcome(manifest: Manifest, dest: str, mapping: QpMapping, record: TitleRec
 def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping) -> bool:
     settings = title.settings | mapping_settings(mapping)
     model = title.model
+    # Its maps are as old as they were; their QP offsets are of today.
+    versions = {name: version for name, version in title.algorithms.items() if not name.startswith("qp.")}
+    versions |= {name: version for name, version in algorithms(settings).items() if name.startswith("qp.")}
     metadata = title.metadata | file_metadata(
-        title.source, model["name"], model["sha256"], settings, title.video, title.decode_errors
+        title.source, model["name"], model["sha256"], settings, title.video, title.decode_errors, versions
     )
     if read_fingerprint(dest, title.title_id) == metadata[KEY_FINGERPRINT]:
         return False
