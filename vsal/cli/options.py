@@ -35,6 +35,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "ema_alpha": (MAPS, "Weight of a new sample in the moving average, 0 to 1; overrides --ema-half-life-s."),
     "ema_half_life_s": (MAPS, "Seconds after which the moving average has forgotten half."),
     "smooth_s": (MAPS, "Seconds to either side of a map's middle that --aggregator smooth averages over, up to 2."),
+    "regions": (MAPS, "File of regions that somebody marked, Parquet or JSON, merged with the maps."),
     "shot_detector": (SHOTS, "Rule that finds the cuts."),
     "shot_model": (SHOTS, "TransNetV2 ONNX file, for --shot-detector transnetv2."),
     "min_shot_s": (SHOTS, "Shortest shot, in seconds."),
