@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,8 @@ from vsal.regions import Regions, TitleRegions, regions_key
 from vsal.roi.levels import saliency_of
 from vsal.roi.qp import QpMapping, qp_offsets
 from vsal.video.probe import VideoInfo
+
+log = logging.getLogger(__name__)
 
 
 def mapping_settings(mapping: QpMapping) -> dict[str, Any]:
@@ -116,6 +119,9 @@ def _outcome(
         return replace(failed, reason=str(Reason.UNREADABLE), detail=str(error))
     except OSError as error:
         return replace(failed, reason=str(Reason.WRITE_FAILED), detail=str(error))
+    except Exception as error:  # a fault of vsal: it costs its title alone
+        log.exception("remapping %s", record.title_id)
+        return replace(failed, reason=str(Reason.INTERNAL), detail=f"a fault of vsal: {type(error).__name__}: {error}")
 
 
 def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping, regions: Regions | None) -> bool:

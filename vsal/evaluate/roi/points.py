@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
@@ -186,7 +185,7 @@ def make_point(
     errors: list[npt.NDArray[np.float16]] = []
     encode_s = measure_s = 0.0
     at = 0
-    with tempfile.TemporaryDirectory(prefix="vsal-point-") as folder:
+    with storage.TemporaryFolder("point") as folder:
         for number, stretch in enumerate(clip.stretches):
             count = stretch.end - stretch.start
             path, begun = os.path.join(folder, f"{number}.encode"), _cpu_s()
