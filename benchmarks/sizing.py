@@ -150,7 +150,7 @@ def encode_ms(clip: Path, seconds: float = 10) -> float:
 
 
 def measure(minutes: float, titles: int) -> Constants:
-    """Runs vsal on 1080p of two lengths and on two numbers of short titles; the differences are a frame's and a step's."""
+    """Runs vsal on 1080p of two lengths and on two numbers of short titles: the differences are frames and steps."""
     short = main_clip(0.5)
     long = looped_clip(minutes, short)
     (before, less), (after, more) = prepared(short), prepared(long)

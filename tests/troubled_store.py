@@ -30,6 +30,7 @@ class TroubledStore:
         self.real = urlsplit(real).netloc
         self.met: Counter[str] = Counter()
         self._trouble: tuple[Trouble, float] | None = None
+        self._ahead: tuple[str, int, Trouble, float] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -39,6 +40,18 @@ class TroubledStore:
     def trouble(self, kind: Trouble, seconds: float) -> None:
         """From now on, for so long."""
         self._trouble = (kind, time.monotonic() + seconds)
+
+    def trouble_at(self, path: str, requests: int, kind: Trouble, seconds: float) -> None:
+        """The same from the n-th request on for what has that in its path."""
+        self._ahead = (path, requests, kind, seconds)
+
+    def asked(self, path: str) -> None:
+        """A request comes in."""
+        if self._ahead is not None and self._ahead[0] in path:
+            awaited, left, kind, seconds = self._ahead
+            self._ahead = (awaited, left - 1, kind, seconds) if left > 1 else None
+            if left == 1:
+                self.trouble(kind, seconds)
 
     @property
     def now(self) -> Trouble | None:
@@ -80,6 +93,7 @@ def _handler(store: TroubledStore) -> type[BaseHTTPRequestHandler]:
             return True
 
         def answer(self) -> None:
+            store.asked(self.path)
             trouble = store.now
             if trouble == "reset":
                 store.met[trouble] += 1

@@ -60,10 +60,12 @@ class CountedRun:
     Args:
         folder: for what is counted, and for the output.
         catalogue: what is prepared.
+        place: of the output, where it is not in the folder.
     """
 
     folder: Path
-    catalogue: Path
+    catalogue: Path | str
+    place: str = ""
 
     def __post_init__(self) -> None:
         (self.folder / "counts").mkdir(parents=True)
@@ -81,7 +83,8 @@ class CountedRun:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         paths = [str(self.folder / "path"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        command = [sys.executable, "-m", "vsal", "prepare", str(self.catalogue), "--out", str(self.out), "--json"]
+        command = [sys.executable, "-m", "vsal", "prepare", str(self.catalogue), "--json"]
+        command += ["--out", self.place or str(self.out)]
         environment = {
             **os.environ, "PYTHONPATH": os.pathsep.join(paths), "VSAL_TEST_COUNTED": str(self.folder / "counts"),
         }  # fmt: skip

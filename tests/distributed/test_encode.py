@@ -76,7 +76,7 @@ def test_the_run_is_summed_up_beside_the_encodes(summary: Summary, catalogue: tu
     assert written["titles"] == {"done": 1, "skipped": 0, "failed": 1}
     assert (written["frames"], written["bytes"]) == (72, (dest / "good.mp4").stat().st_size)
     assert [title["title_id"] for title in written["failed"]] == ["gone"]
-    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "runs"]
+    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "journal", "runs"]
 
 
 def test_every_title_is_counted_once(summary: Summary, counted: list[Outcome], seen: list[Progress]) -> None:
@@ -112,7 +112,7 @@ def test_what_comes_to_the_same_file_is_found_by_its_plan(summary: Summary, cata
     named = replace(SETTINGS, container="mp4")
     again = encode_catalogue(str(out), str(dest), named, RunSettings(), title_ids=["good"])
     assert [(outcome.status, outcome.frames) for outcome in again.outcomes] == [("skipped", 72)]
-    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "runs"]
+    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "journal", "runs"]
 
 
 @pytest.mark.usefixtures("local_ray")

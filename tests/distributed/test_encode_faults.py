@@ -61,7 +61,7 @@ def undisturbed(prepared_long: Path, tmp_path_factory: pytest.TempPathFactory, l
 def holds_the_same(dest: Path, undisturbed: Path) -> None:
     assert times_of(dest / "title.mp4") == times_of(undisturbed)
     assert pictures(dest / "title.mp4") == pictures(undisturbed)
-    assert sorted(path.name for path in dest.iterdir()) == ["runs", "title.encode.json", "title.mp4"]
+    assert sorted(path.name for path in dest.iterdir()) == ["journal", "runs", "title.encode.json", "title.mp4"]
 
 
 def test_a_killed_chunk_worker_costs_its_chunk_only(undisturbed: Path, prepared_long: Path, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_chunks_that_do_not_join_are_made_again_in_one_piece(
     outcome = encode(prepared_long, tmp_path)
     assert (outcome.status, outcome.figures["chunks"]) == ("done", 1)
     assert times_of(tmp_path / "title.mp4") == times_of(undisturbed)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "title.encode.json", "title.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "runs", "title.encode.json", "title.mp4"]
     assert encode(prepared_long, tmp_path).status == "skipped", "it would be made again in every run"
 
 

@@ -25,7 +25,7 @@ class Manifest:
 
     def title_files(self) -> dict[str, SourceInfo]:
         """Each manifest file by its title's id; one listing."""
-        found = storage.list_files(maps_folder(self.out), recursive=False)
+        found = storage.list_versions(maps_folder(self.out), recursive=False)
         files = {storage.name(info.uri): info for info in found}
         return {name.removesuffix(SUFFIX): info for name, info in files.items() if name.endswith(SUFFIX)}
 
@@ -103,5 +103,19 @@ def read_fingerprint(out: str, title_id: str) -> str | None:
     try:
         with TitleManifest(maps_uri(out, title_id)) as title:
             return title.fingerprint or None
+    except (FileNotFoundError, ManifestError):
+        return None
+
+
+def read_commit(out: str, title_id: str) -> tuple[str, dict[str, int]] | None:
+    """Fingerprint and counts (frames, shots, maps) of a committed title, or None as above; one file is opened.
+
+    Raises:
+        OSError: the place cannot be reached, so that nothing is known of the title.
+    """
+    try:
+        with TitleManifest(maps_uri(out, title_id)) as title:
+            counts = {"frames": title.frames, "shots": title.shot_count, "maps": title.map_count}
+            return (title.fingerprint, counts) if title.fingerprint else None
     except (FileNotFoundError, ManifestError):
         return None

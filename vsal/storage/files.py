@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, cast
 from pyarrow import fs
 
 from vsal.errors import SettingsError
+from vsal.storage.patience import patiently
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.storage.ranges import RangeReader
+from vsal.vitals import vitals
 
 STAGING_PREFIX = ".vsal-staging-"
 
@@ -28,7 +30,8 @@ class SourceInfo:
         uri: absolute path, or the remote URI.
         size: bytes.
         mtime_ns: time of the last change since 1970, in ns; object stores give whole seconds.
-        etag: the object store's mark of the content, without quotes; only `stat` knows it, `list_files` does not.
+        etag: the object store's mark of the content, without quotes; `stat` knows it, `list_versions` of S3 too, and
+            `list_files` does not.
     """
 
     uri: str
@@ -42,7 +45,7 @@ class SourceInfo:
         """
         if self.etag and other.etag:
             return (self.size, self.etag) == (other.size, other.etag)
-        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+        return self.mtime_ns is not None and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def stat(uri: str) -> SourceInfo:
@@ -131,13 +134,13 @@ def _list_remote(place: Place, recursive: bool) -> list[SourceInfo]:
         SourceInfo(
             place.at(info.path).uri, int(info.size), None if info.mtime is None else info.mtime_ns // 10**9 * 10**9
         )
-        for info in filesystem(place).get_file_info(selector)
+        for info in patiently(place.uri, lambda: filesystem(place).get_file_info(selector))
         if info.type == fs.FileType.File
     ]
 
 
 def _look(place: Place) -> Any:
-    return filesystem(place).get_file_info(place.path)
+    return patiently(place.uri, lambda: filesystem(place).get_file_info(place.path))
 
 
 def open_input(uri: str) -> BinaryIO:
@@ -150,7 +153,7 @@ def open_input(uri: str) -> BinaryIO:
     if place.scheme == "file":
         _stat_local(place)
         return open(place.path, "rb")
-    return cast(BinaryIO, RangeReader(open_random(uri)))
+    return cast(BinaryIO, RangeReader(open_random(uri), place.uri))
 
 
 def open_random(uri: str) -> Any:
@@ -165,7 +168,7 @@ def open_random(uri: str) -> Any:
     elif "\0" in place.path:
         raise FileNotFoundError(f"there is no {place.uri!r}")
     try:
-        return filesystem(place).open_input_file(place.path)
+        return patiently(place.uri, lambda: filesystem(place).open_input_file(place.path))
     except FileNotFoundError:
         if place.scheme != "file" and _look(place).type == fs.FileType.Directory:
             raise IsADirectoryError(f"{place.uri} is a folder") from None
@@ -178,9 +181,15 @@ def read_bytes(uri: str) -> bytes:
     Raises:
         FileNotFoundError, IsADirectoryError, OSError: as `stat` does.
     """
-    with open_random(uri) as file:
-        data: bytes = file.read()
-        return data
+
+    def whole() -> bytes:
+        with open_random(uri) as file:
+            data: bytes = file.read()
+            return data
+
+    read = patiently(uri, whole)
+    vitals.moved_bytes += len(read)
+    return read
 
 
 def remove(uri: str) -> None:
@@ -194,7 +203,7 @@ def remove(uri: str) -> None:
         if place.scheme == "file":
             os.unlink(place.path)
         else:
-            filesystem(place).delete_file(place.path)
+            patiently(place.uri, lambda: filesystem(place).delete_file(place.path))
     except FileNotFoundError:
         return
 
@@ -213,7 +222,7 @@ def remove_folder(uri: str) -> None:
         if place.scheme == "file":
             shutil.rmtree(place.path)
         else:
-            filesystem(place).delete_dir(place.path)
+            patiently(place.uri, lambda: filesystem(place).delete_dir(place.path))
     except FileNotFoundError:
         return
 

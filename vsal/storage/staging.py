@@ -19,6 +19,7 @@ import time
 from functools import lru_cache
 
 from vsal.storage.files import STAGING_PREFIX, SourceInfo, stat
+from vsal.storage.patience import patiently
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.vitals import vitals
 
@@ -81,7 +82,7 @@ def publish(local_file: str, uri: str) -> SourceInfo:
     if place.scheme == "file":
         published = _publish_local(local_file, place.path)
     else:
-        published = _upload(local_file, place)
+        published = patiently(place.uri, lambda: _upload(local_file, place))
         os.unlink(local_file)
     _own.discard(local_file)
     return published
@@ -164,7 +165,7 @@ def _sync(path: str) -> None:
 
 def _upload(local_file: str, place: Place) -> SourceInfo:
     size = os.path.getsize(local_file)
-    with open(local_file, "rb") as file:
+    with open(local_file, "rb") as file, vitals.storage():
         # Closing a stream, all that pyarrow offers after an error, completes the object: so what can fail here is done
         # before it is begun, for all but the largest files.
         part = file.read(COPY_BYTES)

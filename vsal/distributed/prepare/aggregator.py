@@ -73,8 +73,8 @@ class Aggregator:
         with self._attendance.busy(), failures_told(Reason.WRITE_FAILED):
             return self._title(attempt_id).add(chunk, masks)
 
-    def finish(self, attempt_id: str) -> Mapping[str, int | str]:
-        """Writes the last rows and commits the manifest file; returns the title's counts.
+    def finish(self, attempt_id: str) -> Mapping[str, Any]:
+        """Writes the last rows and commits the manifest file; returns the title's counts, and the file.
 
         Raises:
             StepFailed: as above, or the title has no frame; nothing is committed then.

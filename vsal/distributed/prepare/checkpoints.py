@@ -9,7 +9,6 @@ them: what a title's rows are, its fingerprint says. A file appears whole or not
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -181,8 +180,7 @@ def sweep_checkpoints(out: str, finished: Collection[str]) -> None:
             with contextlib.suppress(OSError):
                 storage.remove_folder(folder)
     with contextlib.suppress(OSError):
-        if (root := storage.local_path(_root(out))) is not None:
-            os.rmdir(root)
+        storage.prune(_root(out))
 
 
 def _root(out: str) -> str:

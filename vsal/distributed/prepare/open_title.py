@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from vsal import manifest, storage
 from vsal.assembly import TitleAssembly
@@ -128,8 +129,11 @@ class OpenTitle:
             count += len(rows)
         return count
 
-    def commit(self) -> Mapping[str, int | str]:
+    def commit(self) -> Mapping[str, Any]:
         """Writes the last rows and puts the file under its name: from here on the title is done.
+
+        Returns:
+            its counts, and the `file` that has the name now.
 
         Raises:
             TitleFailed: there is no frame, times contradict the container, or the file could not be written.
@@ -138,12 +142,12 @@ class OpenTitle:
         counts = asdict(self._assembly.totals())
         try:
             self._writer.close({manifest.KEY_DECODE_ERRORS: str(counts["decode_errors"])})
-            storage.publish(self._staging, self._target)
+            file = storage.publish(self._staging, self._target)
         except OSError as error:
             raise TitleFailed(Reason.WRITE_FAILED, f"cannot commit {self._target}: {error}") from error
         if self._checkpoints is not None:
             self._checkpoints.discard()
-        return counts
+        return {**counts, "file": file}
 
     def abandon(self) -> None:
         """Removes what was written, if it was not committed."""
@@ -155,11 +159,7 @@ class OpenTitle:
             for rows in prefix.rows():
                 self._write(rows)
         except ValueError as error:  # of the writer: they do not follow on each other
-            self.abandon()
             raise CheckpointDamaged(f"the rows kept of {self.title_id}: {error}") from error
-        except BaseException:
-            self.abandon()
-            raise
 
     def _keep(self, rows: list[manifest.MapRow]) -> None:
         """Makes a checkpoint where one is due."""

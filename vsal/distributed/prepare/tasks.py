@@ -6,7 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import ray
 
@@ -19,7 +19,7 @@ from vsal.distributed.prepare.open_title import OpenTitle
 from vsal.distributed.pulse import Beat, Ticket, working
 from vsal.distributed.work import Answer
 from vsal.planning import WorkItem
-from vsal.saliency.contract import ModelInput
+from vsal.saliency.contract import MOTION_LAYERS, ModelInput
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo, probe
@@ -37,16 +37,16 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A title that is committed: its counts, and its length."""
+    """A title that is committed: its counts and its file, and its length."""
 
-    counts: dict[str, int]
+    counts: dict[str, Any]
     duration_s: float
 
 
 def window_bytes(settings: PrepareSettings, model_input: ModelInput) -> int:
     """Size of a full window of model inputs: RGB, and motion where the model asks for it."""
     width, height = model_input.size_for(16 / 9)
-    channels = 4 if model_input.motion else 3
+    channels = 3 + (MOTION_LAYERS if model_input.signed else 1) * model_input.motion
     frames = scan_settings(settings, model_input).window_frames
     if model_input.mask_frame is not None and model_input.batch is not None:
         frames += 2 * model_input.batch  # what the model sees around the first and the last sample
@@ -143,7 +143,7 @@ def _in_order(job: Job, info: VideoInfo, chunks: Iterable[Chunk], actor: Any) ->
             yield ready, masks
 
 
-def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, int]:
+def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, Any]:
     sessions = _sessions(job)
     title = OpenTitle(job, item, info, [WHOLE])
     waiting: deque[tuple[Chunk, Any]] = deque()
@@ -165,6 +165,6 @@ def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict
                 add_next()
         while waiting:
             add_next()
-        return cast("dict[str, int]", dict(title.commit()))
+        return dict(title.commit())
     finally:
         title.abandon()

@@ -161,5 +161,6 @@ class PrepareWork:
         figures = dict(counts)
         return Outcome(
             item.title_id, item.uri, "done", path=f"maps/{item.title_id}.parquet",
-            frames=figures.pop("frames"), detail=figures.pop("detail"), duration_s=duration_s, figures=figures,
+            frames=figures.pop("frames"), detail=figures.pop("detail"), duration_s=duration_s,
+            fingerprint=item.content.fingerprint, file=figures.pop("file"), figures=figures,
         )  # fmt: skip
