@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from tests import handmade
 from tests.cluster.head import Head, running_head
 from tests.cluster.manifests import KUBERAY
 from tests.fixtures_s3 import S3Server
+from vsal.distributed import parts
 
 TITLES = 200
 BAD = "title-117"
@@ -102,7 +105,28 @@ def test_two_hundred_titles_with_a_bad_one_among_them(
     assert again["titles"] == {"done": 0, "skipped": TITLES - 1, "failed": 1}
     (made,) = documents(s3_server, encoded, "runs/")
     assert made["titles"] == {"done": TITLES - 1, "skipped": 0, "failed": 0}
+    for place, failed in ((roi, 1), (encoded, 0)):
+        told = status(place)
+        assert (told["titles"]["done"], told["titles"]["failed"]) == (TITLES - 1, failed)
+        assert told["reasons"] == ({"unreadable": 1} if failed else {})
+        by_status = in_the_journal(place)
+        assert by_status["done"] + by_status["skipped"] == TITLES - 1
+        assert by_status["failed"] == failed
     assert sum(key.endswith(".mp4") for key in s3_server_keys(s3_server, encoded)) == TITLES - 1
+
+
+def status(place: str) -> dict[str, Any]:
+    """`vsal status PLACE --json`."""
+    command = [sys.executable, "-m", "vsal", "status", place, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def in_the_journal(place: str) -> Counter[str]:
+    """How the titles of a place ended, by its journal."""
+    rows = parts.newest(parts.read_all(place).table)
+    return Counter(outcome.status for outcome, _ in parts.outcomes_in(rows))
 
 
 def s3_server_keys(s3: S3Server, place: str) -> list[str]:
