@@ -148,13 +148,15 @@ def aggregated(masks: Masks, moments: Moments, aggregator: str, settings: Prepar
         return _smoothed(rule, masks, moments, chosen, 1.0 / settings.sample_rate)
     maps: dict[Key, Floats] = {}
     fold: Fold[Any] = Fold(rule)
-    shot = None
+    shot, last_s = None, None
     for key, samples in chosen.items():
         if key[0] != shot or not rule.carries:
             fold.restart()
+        last_s = last_s if key[0] == shot else None
         shot = key[0]
         for i in samples:
-            apart_s = moments.sample_s[i] - moments.sample_s[i - 1] if i else GATE_S
+            apart_s = GATE_S if last_s is None else moments.sample_s[i] - last_s
+            last_s = moments.sample_s[i]
             gate = None if masks.gate is None else gate_after(masks.gate[i], apart_s)
             fold.add(masks.saliency[i], moments.sample_motion[i], gate)
         maps[key] = fold.mask()
