@@ -13,7 +13,7 @@ OUT ?= demo
 
 .PHONY: help
 help: ## what can be asked for
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
@@ -35,8 +35,12 @@ demo: $(READY) ## render a title, prepare it, draw its shots (into OUT=demo)
 	$(BIN)/vsal demo --out $(OUT)
 
 .PHONY: test
-test: $(READY) ## what continuous integration runs
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+test: $(READY) ## what to run while working: ten minutes on two cores
+	$(BIN)/python -m pytest -m "not long and not faults" $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(READY) ## one of each death: workers, actors, drivers, stores
+	$(BIN)/python -m pytest -m "faults and not long" $(ARGS)
 
 .PHONY: test-all
 test-all: $(READY) ## the tests that take minutes too

@@ -83,7 +83,7 @@ def proved(manifest: Manifest, title_id: str, settings: EncodeSettings, arm: str
         write_changed(title, out, changes(title, ENCODERS[settings.codec].cell)[arm])
         coded = settings.plain() if arm == "plain" else settings
         record = encode_title(out, title_id, coded, str(Path(folder) / "dest"))
-        return verify_title(title, str(Path(folder) / "dest" / record["output"]), settings)
+        return verify_title(title, str(Path(folder) / "dest" / record["outputs"][0]["name"]), settings)
 
 
 def changes(title: TitleManifest, cell: int) -> dict[str, Callable[[MapRow], MapRow]]:

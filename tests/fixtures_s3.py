@@ -26,6 +26,8 @@ class S3Server:
     endpoint: str
     client: Any
     requests: list[Request] = field(default_factory=list)
+    # What each bucket refuses, by the words of its policy: s3:DeleteObject, s3:PutObject.
+    denied: dict[str, set[str]] = field(default_factory=dict)
 
     def bucket(self) -> str:
         """The URI of a new bucket."""
@@ -52,11 +54,28 @@ class S3Server:
             path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
             request = Request(environ["REQUEST_METHOD"], path, environ.get("HTTP_RANGE"))
             self.requests.append(request)
+            if _action(request, environ.get("QUERY_STRING", "")) in self.denied.get(path.split("/")[1], ()):
+                yield from _refused(request, start_response)
+                return
             for part in app(environ, start_response):
                 request.sent += len(part)
                 yield part
 
         return counting
+
+
+def _action(request: Request, query: str) -> str:
+    if request.method == "DELETE" or (request.method == "POST" and "delete" in query.split("&")[0]):
+        return "s3:DeleteObject"
+    return "s3:PutObject" if request.method in ("PUT", "POST") else "s3:GetObject"
+
+
+def _refused(request: Request, start_response: Any) -> Iterable[bytes]:
+    """As S3 answers where a policy denies an action to everybody."""
+    text = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))])
+    request.sent += len(text)
+    yield text
 
 
 @pytest.fixture(scope="session")

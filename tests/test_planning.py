@@ -31,7 +31,7 @@ def catalogue(tmp_path: Path) -> Path:
 def test_what_is_committed_is_known_and_the_rest_is_to_do(catalogue: Path) -> None:
     items = work_list(titles(catalogue, "b", "a", "gone"), str(catalogue / "out"), PrepareSettings(), MODEL)
     assert [item.title.title_id for item in items] == ["b", "a", "gone"]
-    assert [item.committed for item in items] == [False, True, False]
+    assert [item.committed is not None for item in items] == [False, True, False]
     assert items[2].failure is not None
     assert items[2].failure.reason is Reason.SOURCE_NOT_FOUND
     assert str(catalogue / "gone.mp4") in items[2].failure.detail
@@ -73,7 +73,7 @@ def test_a_manifest_that_cannot_be_read_now_is_not_made_again(catalogue: Path, m
     def unreachable(out: str, title_id: str) -> str:
         raise OSError("connection reset")
 
-    monkeypatch.setattr(manifest, "read_fingerprint", unreachable)
+    monkeypatch.setattr(manifest, "read_commit", unreachable)
     (item,) = work_list(titles(catalogue, "a"), str(catalogue / "out"), PrepareSettings(), MODEL)
     assert item.failure is not None
     assert item.failure.reason is Reason.WRITE_FAILED
@@ -81,8 +81,8 @@ def test_a_manifest_that_cannot_be_read_now_is_not_made_again(catalogue: Path, m
 
 def test_only_manifests_that_exist_are_opened(catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    read = manifest.read_fingerprint
-    monkeypatch.setattr(manifest, "read_fingerprint", lambda out, name: opened.append(name) or read(out, name))
+    read = manifest.read_commit
+    monkeypatch.setattr(manifest, "read_commit", lambda out, name: opened.append(name) or read(out, name))
     work_list(titles(catalogue, "a", "b"), str(catalogue / "out"), PrepareSettings(), MODEL)
     assert opened == ["a"]
 

@@ -12,12 +12,12 @@ REPO = Path(__file__).resolve().parent.parent
 
 # From the ground up: a room may import itself and rooms on lower floors, nothing beside it and nothing above it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"vsal.errors", "vsal.vitals"}),
+    frozenset({"vsal.errors", "vsal.state", "vsal.vitals"}),
     frozenset({"vsal.settings", "vsal.storage"}),
     frozenset({"vsal.catalog"}),
     # Neither knows of the other: the model's input size reaches the decoder as a function.
     frozenset({"vsal.video", "vsal.saliency", "vsal.temporal", "vsal.roi"}),
-    frozenset({"vsal.manifest", "vsal.quality"}),
+    frozenset({"vsal.manifest", "vsal.quality", "vsal.regions"}),
     frozenset({"vsal.assembly"}),
     frozenset({"vsal.encode", "vsal.planning"}),
     frozenset({"vsal.evaluate"}),

@@ -471,7 +471,7 @@ moves = st.lists(
 @settings(deadline=None)
 @given(moves)
 def test_ranges_read_as_the_file_would(todo: list[tuple[str, int]]) -> None:
-    ours, truth = storage.RangeReader(Remote(LONG)), io.BytesIO(LONG)
+    ours, truth = storage.RangeReader(Remote(LONG), "s3://b/k"), io.BytesIO(LONG)
     for move, number in todo:
         if move == "seek":
             assert ours.seek(number) == truth.seek(number)
@@ -489,7 +489,7 @@ def test_ranges_read_as_the_file_would(todo: list[tuple[str, int]]) -> None:
 def test_two_streams_far_apart_do_not_fetch_each_others_bytes_again() -> None:
     size = 16 << 20
     remote = Remote(bytes(size))
-    reader = storage.RangeReader(remote)
+    reader = storage.RangeReader(remote, "s3://b/k")
     for step in range(128):  # video in the first half, audio in the second
         for base in (0, size // 2):
             reader.seek(base + step * 65536)
@@ -499,7 +499,7 @@ def test_two_streams_far_apart_do_not_fetch_each_others_bytes_again() -> None:
 
 
 def test_memory_of_a_reader_is_bounded() -> None:
-    reader = storage.RangeReader(Remote(bytes(64 << 20)))
+    reader = storage.RangeReader(Remote(bytes(64 << 20)), "s3://b/k")
     while reader.read(32768):
         held = sum(len(window.data) for window in reader._windows)
         assert held <= ranges.WINDOWS * ranges.LARGEST_WINDOW
@@ -509,7 +509,7 @@ def test_memory_of_a_reader_is_bounded() -> None:
 
 def test_an_object_cut_short_meanwhile_is_an_error() -> None:
     remote = Remote(LONG)
-    reader = storage.RangeReader(remote)
+    reader = storage.RangeReader(remote, "s3://b/k")
     remote.data = LONG[:100]
     with pytest.raises(OSError, match="got 100"):
         reader.read(1000)

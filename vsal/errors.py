@@ -33,6 +33,16 @@ class SettingIgnored(SettingsError):
     """Under this setting an encoder would ignore the maps and report success; the text names the remedy."""
 
 
+class RunStopped(VsalError):
+    """A run cannot go on, through no fault of its titles: those left open are interrupted, and another run does them
+    once what the text names has been mended. Exit code 75.
+    """
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the machine is wanted for something else, and the run may go on elsewhere. Exit code 75."""
+
+
 class TitleFailed(VsalError):
     """One title cannot be prepared or encoded; the run goes on with the others.
 

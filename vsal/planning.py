@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from vsal import manifest, storage
@@ -15,9 +15,24 @@ from vsal.settings import PrepareSettings
 from vsal.storage import SourceInfo
 
 # Stat and footer reads wait for a disk or an object store, not for a CPU.
-THREADS = 16
+THREADS = 25  # as many connections as pyarrow's client keeps
 # Titles that one thread takes at a time: handing over a title costs as much as a local stat.
 BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A manifest file as the journal of the run that wrote or found it has it.
+
+    Attributes:
+        fingerprint: of the file.
+        file: its version; where another lies there now, nothing is known.
+        counts: its frames, shots and maps.
+    """
+
+    fingerprint: str
+    file: SourceInfo
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +42,7 @@ class WorkItem:
     title: Title
     source: SourceInfo | None  # None where the source cannot be had
     fingerprint: str | None  # of the manifest that a run would write
-    committed: bool  # OUT holds a manifest with this very fingerprint
+    committed: Committed | None = None  # OUT holds a manifest with this very fingerprint
     failure: TitleFailed | None = None
 
 
@@ -73,30 +88,51 @@ class TitlePlan:
         }
 
 
-def work_list(titles: Sequence[Title], out: str, settings: PrepareSettings, model_sha256: str) -> list[WorkItem]:
+def work_list(
+    titles: Sequence[Title],
+    out: str,
+    settings: PrepareSettings,
+    model_sha256: str,
+    known: Mapping[str, Committed] | None = None,
+) -> list[WorkItem]:
     """One item a title, in the catalogue's order.
 
-    OUT/maps is listed once, so that only manifests that exist are opened. A title that cannot be looked at becomes an
-    item with a failure; nothing is raised for a single title.
+    OUT/maps is listed once, and only manifests are opened of which `known` does not tell. A title that cannot be looked
+    at becomes an item with a failure; nothing is raised for a single title.
+
+    Args:
+        titles: of the catalogue.
+        out: root of the manifest.
+        settings: what shapes it.
+        model_sha256: of the model.
+        known: by title, what journals tell of manifest files.
     """
-    present = {storage.name(info.uri) for info in storage.list_files(storage.join(out, "maps"), recursive=False)}
-    shaping = settings.shaping()
+    files = storage.list_versions(storage.join(out, "maps"), recursive=False)
+    present = {storage.name(info.uri): info for info in files}
+    sources = storage.told_by_listings([title.uri for title in titles])
+    shaping, known = settings.shaping(), known or {}
 
     def look(title: Title) -> WorkItem:
         try:
-            source = storage.stat(title.uri)
+            source = sources.get(title.uri) or storage.stat(title.uri)
         except Exception as error:
-            return WorkItem(title, None, None, False, _source_failure(title, error))
+            return WorkItem(title, None, None, failure=_source_failure(title, error))
         fingerprint = manifest.fingerprint(source, model_sha256, shaping)
         uri = manifest.maps_uri(out, title.title_id)
-        if storage.name(uri) not in present:
-            return WorkItem(title, source, fingerprint, False)
+        file = present.get(storage.name(uri))
+        if file is None:
+            return WorkItem(title, source, fingerprint)
+        committed = known.get(title.title_id)
         try:
-            return WorkItem(title, source, fingerprint, manifest.read_fingerprint(out, title.title_id) == fingerprint)
+            if committed is None or not committed.file.same_version(file):
+                read = manifest.read_commit(out, title.title_id)
+                committed = None if read is None else Committed(read[0], file, read[1])
         except OSError as error:
             # It may be done; doing it again would cost more than asking again in the next run.
             detail = f"cannot read {uri}, so it is not known whether the title is done: {error}"
-            return WorkItem(title, source, fingerprint, False, TitleFailed(Reason.WRITE_FAILED, detail))
+            return WorkItem(title, source, fingerprint, failure=TitleFailed(Reason.WRITE_FAILED, detail))
+        same = committed is not None and committed.fingerprint == fingerprint
+        return WorkItem(title, source, fingerprint, committed if same else None)
 
     return list(_threaded(look, titles))
 
@@ -109,12 +145,14 @@ def plan_titles(
     *,
     segment_s: float,
     force: bool = False,
+    known: Mapping[str, Committed] | None = None,
 ) -> Iterator[TitlePlan]:
     """What a run over these titles would do, one plan a title in the catalogue's order, as they become known.
 
-    Files are opened, and at most the first picture of each is decoded. Without `out` nothing counts as done already.
+    Files are opened, and at most the first picture of each is decoded. Without `out` nothing counts as done already;
+    `known` is as for `work_list`.
     """
-    items = work_list(titles, out, settings, model_sha256) if out is not None else _unplaced(titles)
+    items = work_list(titles, out, settings, model_sha256, known) if out is not None else _unplaced(titles)
 
     def look(item: WorkItem) -> TitlePlan:
         return _plan(item, settings, segment_s, force)
@@ -125,9 +163,9 @@ def plan_titles(
 def _unplaced(titles: Sequence[Title]) -> list[WorkItem]:
     def look(title: Title) -> WorkItem:
         try:
-            return WorkItem(title, storage.stat(title.uri), None, False)
+            return WorkItem(title, storage.stat(title.uri), None)
         except Exception as error:
-            return WorkItem(title, None, None, False, _source_failure(title, error))
+            return WorkItem(title, None, None, failure=_source_failure(title, error))
 
     return list(_threaded(look, titles))
 
@@ -137,7 +175,7 @@ def _plan(item: WorkItem, settings: PrepareSettings, segment_s: float, force: bo
     from vsal.video.probe import probe
     from vsal.video.segments import SHORTEST_CUT
 
-    would_skip = item.committed and not force
+    would_skip = item.committed is not None and not force
     if item.failure is not None:
         return TitlePlan(item, would_skip, failure=item.failure)
     try:

@@ -7,6 +7,7 @@ Two groups, because resume depends on the difference: `PrepareSettings` shape th
 from __future__ import annotations
 
 import hashlib
+from fractions import Fraction
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -133,9 +134,25 @@ class RunSettings(_Settings):
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
     stall_s: Annotated[float, Field(gt=0)] = 300.0  # without progress of a step that has begun
     title_timeout_s: Annotated[float, Field(gt=0)] | None = None  # of work on a title; None: no limit
-    max_failed: Annotated[int, Field(ge=0)] = 0
+    grace_s: Annotated[float, Field(ge=0)] = 1.0  # for open steps to end once the run is told to stop
+    max_failed: Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(\d{1,2}(\.\d+)?|100)%$")] = (
+        0  # or a share
+    )
     force: bool = False  # do titles again whose manifest is already committed
+    retry_failed: bool = False  # only titles that failed the last time
     accept_licence: bool = False
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> RunSettings:
+        if self.force and self.retry_failed:
+            raise ValueError("--force does all titles again and --retry-failed those that failed: give one of them")
+        return self
+
+    def failures_allowed(self, titles: int) -> int:
+        """How many of so many titles may fail, a share rounded down."""
+        if isinstance(self.max_failed, int):
+            return self.max_failed
+        return int(Fraction(self.max_failed.removesuffix("%")) * titles / 100)
 
 
 S = TypeVar("S", bound=_Settings)

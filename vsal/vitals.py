@@ -19,6 +19,7 @@ class Vitals:
     frames: int = 0  # decoded, or taken by an encoder
     moved_bytes: int = 0  # read from or written to a place
     rows: int = 0  # of maps, made
+    in_storage: int = 0  # calls that wait for a remote place now
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)  # that the process waits for now
 
     @property
@@ -34,6 +35,15 @@ class Vitals:
             yield
         finally:
             self.programs.remove(program)
+
+    @contextmanager
+    def storage(self) -> Iterator[None]:
+        """While a remote place is read or written."""
+        self.in_storage += 1
+        try:
+            yield
+        finally:
+            self.in_storage -= 1
 
 
 vitals = Vitals()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_the_run_is_summed_up_beside_the_encodes(summary: Summary, catalogue: tu
     assert written["titles"] == {"done": 1, "skipped": 0, "failed": 1}
     assert (written["frames"], written["bytes"]) == (72, (dest / "good.mp4").stat().st_size)
     assert [title["title_id"] for title in written["failed"]] == ["gone"]
-    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "runs"]
+    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "journal", "runs"]
 
 
 def test_every_title_is_counted_once(summary: Summary, counted: list[Outcome], seen: list[Progress]) -> None:
@@ -86,10 +87,32 @@ def test_every_title_is_counted_once(summary: Summary, counted: list[Outcome], s
     assert frames[-1] == 72
 
 
-def test_a_second_run_finds_it_done(summary: Summary, catalogue: tuple[Path, Path, Path]) -> None:
-    out, _, dest = catalogue
-    again = encode_catalogue(str(out), str(dest), SETTINGS, RunSettings(), title_ids=["good"])
+def test_a_second_run_finds_it_done_and_starts_nothing(
+    summary: Summary, catalogue: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object) -> None:
+        raise AssertionError("it is started for nothing")
+
+    for name in ("ray_cluster", "check_settings"):
+        monkeypatch.setattr(driver, name, started)
+    out, good, dest = catalogue
+    good.rename(good.with_name("elsewhere.mp4"))  # nothing is planned: nobody opens the source
+    try:
+        again = encode_catalogue(str(out), str(dest), SETTINGS, RunSettings(), title_ids=["good"])
+    finally:
+        good.with_name("elsewhere.mp4").rename(good)
+    before = next(outcome for outcome in summary.outcomes if outcome.title_id == "good")
     assert [(outcome.status, outcome.frames) for outcome in again.outcomes] == [("skipped", 72)]
+    assert again.outcomes[0].figures == before.figures
+    assert again.exit_code == 0
+
+
+def test_what_comes_to_the_same_file_is_found_by_its_plan(summary: Summary, catalogue: tuple[Path, Path, Path]) -> None:
+    out, _, dest = catalogue
+    named = replace(SETTINGS, container="mp4")
+    again = encode_catalogue(str(out), str(dest), named, RunSettings(), title_ids=["good"])
+    assert [(outcome.status, outcome.frames) for outcome in again.outcomes] == [("skipped", 72)]
+    assert sorted(path.name for path in dest.iterdir()) == ["good.encode.json", "good.mp4", "journal", "runs"]
 
 
 @pytest.mark.usefixtures("local_ray")

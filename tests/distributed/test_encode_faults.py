@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def undisturbed(prepared_long: Path, tmp_path_factory: pytest.TempPathFactory, l
 def holds_the_same(dest: Path, undisturbed: Path) -> None:
     assert times_of(dest / "title.mp4") == times_of(undisturbed)
     assert pictures(dest / "title.mp4") == pictures(undisturbed)
-    assert sorted(path.name for path in dest.iterdir()) == ["runs", "title.encode.json", "title.mp4"]
+    assert sorted(path.name for path in dest.iterdir()) == ["journal", "runs", "title.encode.json", "title.mp4"]
 
 
 def test_a_killed_chunk_worker_costs_its_chunk_only(undisturbed: Path, prepared_long: Path, tmp_path: Path) -> None:
@@ -100,8 +101,30 @@ def test_chunks_that_do_not_join_are_made_again_in_one_piece(
     outcome = encode(prepared_long, tmp_path)
     assert (outcome.status, outcome.figures["chunks"]) == ("done", 1)
     assert times_of(tmp_path / "title.mp4") == times_of(undisturbed)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "title.encode.json", "title.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "runs", "title.encode.json", "title.mp4"]
     assert encode(prepared_long, tmp_path).status == "skipped", "it would be made again in every run"
+
+
+def test_chunks_that_others_remove_are_made_again(undisturbed: Path, prepared_long: Path, tmp_path: Path) -> None:
+    removed: list[Path] = []
+
+    def remove() -> None:
+        while not removed and not done.wait(0.01):
+            for chunk in sorted(tmp_path.rglob("*.chunk"))[:1]:
+                chunk.unlink()
+                removed.append(chunk)
+
+    done = threading.Event()
+    thread = threading.Thread(target=remove, daemon=True)
+    thread.start()
+    try:
+        outcome = encode(prepared_long, tmp_path)
+    finally:
+        done.set()
+        thread.join()
+    assert removed
+    assert (outcome.status, outcome.figures["chunks"]) == ("done", CHUNKS)
+    holds_the_same(tmp_path, undisturbed)
 
 
 def test_a_killed_driver_is_resumed(undisturbed: Path, prepared_long: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from vsal.distributed.failures import (
     BROKEN_JOIN,
     DAMAGED,
     DEATH,
+    DENIED,
     DOUBTFUL,
     FULL,
     GONE,
@@ -131,7 +132,9 @@ def test_rays_deaths_are_siblings_and_each_has_its_price() -> None:
     [
         (FileNotFoundError(errno.ENOENT, "no"), Reason.UNREADABLE, GONE, Reason.SOURCE_NOT_FOUND),
         (PermissionError(errno.EACCES, "no"), Reason.UNREADABLE, UNREADABLE, Reason.UNREADABLE),
-        (PermissionError(errno.EACCES, "no"), Reason.WRITE_FAILED, WRITE, Reason.WRITE_FAILED),
+        (PermissionError(errno.EACCES, "no"), Reason.WRITE_FAILED, DENIED, Reason.WRITE_FAILED),
+        (OSError("AWS Error ACCESS_DENIED during PutObject"), Reason.WRITE_FAILED, DENIED, Reason.WRITE_FAILED),
+        (OSError(errno.EISDIR, "odd"), Reason.WRITE_FAILED, WRITE, Reason.WRITE_FAILED),
         (OSError(errno.EIO, "stutter"), Reason.UNREADABLE, PASSING, Reason.UNREADABLE),
         (OSError(errno.ESTALE, "stale"), Reason.WRITE_FAILED, PASSING, Reason.WRITE_FAILED),
         (ConnectionResetError(errno.ECONNRESET, "reset"), Reason.UNREADABLE, PASSING, Reason.UNREADABLE),
@@ -168,6 +171,12 @@ def test_a_source_that_fails_for_a_moment_is_not_the_titles_fault() -> None:
     # Causes do not travel between processes; a failure does.
     assert classify(pickle.loads(pickle.dumps(failed))).rule is SAID
     assert classify(pickle.loads(pickle.dumps(StepFailed(classify(failed))))).rule == PASSING
+
+
+def test_a_full_disk_is_told_as_that_whatever_was_being_done() -> None:
+    failed = TitleFailed(Reason.UNSUPPORTED, "x264 fails at frame 21")
+    failed.__cause__ = av.error.OSError(errno.ENOSPC, "No space left on device")
+    assert (classify(failed).rule, classify(failed).reason) == (FULL, Reason.WRITE_FAILED)
 
 
 @pytest.mark.usefixtures("local_ray")

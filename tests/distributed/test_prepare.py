@@ -187,7 +187,8 @@ def test_failures_are_outcomes_and_the_others_are_done(clip: Path, tmp_path: Pat
     assert summary.exit_code == 1
     assert all(outcome.detail for outcome in summary.outcomes if outcome.status == "failed")
     table = pq.read_table(tmp_path / "out" / "titles.parquet").to_pylist()
-    assert [row["reason"] for row in table] == [None if o.reason is None else str(o.reason) for o in summary.outcomes]
+    reasons = {o.title_id: None if o.reason is None else str(o.reason) for o in summary.outcomes}
+    assert [(row["title_id"], row["reason"]) for row in table] == sorted(reasons.items())
     written = json.loads((tmp_path / "out" / "runs" / f"{summary.run_id}.json").read_text())
     assert written["titles"] == {"done": 1, "skipped": 0, "failed": 4}
     assert prepare(titles, tmp_path / "out", max_failed=4).exit_code == 0

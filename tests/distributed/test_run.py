@@ -11,8 +11,9 @@ import pytest
 from tests.distributed.made_up import PIECE, SumWork
 from vsal.distributed.credit import Credit
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Progress, Tally
+from vsal.distributed.outcomes import Outcome, Progress
 from vsal.distributed.run import Run
+from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.errors import Reason
 from vsal.settings import RunSettings
@@ -89,7 +90,7 @@ def test_each_fault_costs_what_the_table_says(tmp_path: Path) -> None:
         "bug": ("failed", Reason.INTERNAL, 1, 1),
         "store": ("done", None, 1, 3),
         "title": ("failed", Reason.SOURCE_NOT_FOUND, 1, 1),
-        "full": ("failed", Reason.WRITE_FAILED, 1, 1),
+        "full": ("done", None, 2, 2),
     }
     assert "made_up.py" in outcomes["bug"].trace
     assert "ZeroDivisionError" in outcomes["bug"].trace

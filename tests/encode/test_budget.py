@@ -83,7 +83,7 @@ def test_an_area_that_has_its_share_without_maps_gets_none(prepared: Path, tmp_p
     plain = encode_title(str(prepared), "title", settings.plain(), str(tmp_path / "plain"))
     assert record["video_bytes"] == plain["video_bytes"]
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
-        proof = verify_title(title, str(tmp_path / "roi" / record["output"]), settings, gain=record["gain"])
+        proof = verify_title(title, str(tmp_path / "roi" / record["outputs"][0]["name"]), settings, gain=record["gain"])
     assert proof.verdict is Verdict.OBEYED
     assert "without maps" in proof.detail
 

@@ -42,7 +42,7 @@ def test_a_variable_frame_rate_stays_as_it_was(
     write_manifest(tmp_path / "out", source)
     settings = settings_of(codec, chunked=True, chunk_s=0.5, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    made = tmp_path / "dest" / record["output"]
+    made = tmp_path / "dest" / record["outputs"][0]["name"]
     assert made.suffix == f".{ending}"
     assert times_of(made) == times_of(source)
     assert ffmpeg_says(ffmpeg, made) == ""
@@ -83,7 +83,7 @@ def test_everything_else_that_the_source_holds_is_kept(
     write_manifest(tmp_path / "out", rich)
     settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    made = tmp_path / "dest" / record["output"]
+    made = tmp_path / "dest" / record["outputs"][0]["name"]
     assert record["left_out"] == []
     with av.open(str(rich)) as before, av.open(str(made)) as after:
         kinds = [stream.type for stream in before.streams]
@@ -119,7 +119,7 @@ def test_rotation_and_full_range_are_kept(
     write_manifest(tmp_path / "out", source)
     settings = settings_of(codec, container=ending, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    with av.open(str(source)) as before, av.open(str(tmp_path / "dest" / record["output"])) as after:
+    with av.open(str(source)) as before, av.open(str(tmp_path / "dest" / record["outputs"][0]["name"])) as after:
         one, other = next(before.decode(video=0)), next(after.decode(video=0))
     assert one.rotation == other.rotation == 90
     assert other.color_range == 2
@@ -151,7 +151,7 @@ def test_hdr_metadata_is_kept(
     to = "yuv420p" if codec == "vp9" else None  # the libvpx of PyAV's wheel codes 8 bits
     settings = settings_of(codec, pix_fmt=to, container=ending, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    made = tmp_path / "dest" / record["output"]
+    made = tmp_path / "dest" / record["outputs"][0]["name"]
     before, after = read_source_facts(str(hdr)), read_source_facts(str(made))
     assert after.light == before.light == (1100, 180)
     assert before.mastering is not None
@@ -214,7 +214,7 @@ def test_an_mp4_stays_one_with_all_that_it_holds(
     write_manifest(tmp_path / "out", mp4)
     settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    made = tmp_path / "dest" / record["output"]
+    made = tmp_path / "dest" / record["outputs"][0]["name"]
     assert made.suffix == ".mp4"
     assert (record["streams"], record["left_out"]) == (["video", "audio", "subtitle", "timecode"], [])
     assert times_of(made) == times_of(mp4)
@@ -243,7 +243,7 @@ def test_a_timecode_goes_into_other_containers(ending: str, mp4: Path, tmp_path:
     settings = settings_of("x264", container=ending)
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
     assert "timecode" in record["streams"]
-    assert timecodes(tmp_path / "dest" / record["output"]) == {"01:00:00:00"}
+    assert timecodes(tmp_path / "dest" / record["outputs"][0]["name"]) == {"01:00:00:00"}
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ def test_timed_data_is_kept_where_the_container_takes_it_and_named_where_not(tel
     record = encode_title(str(tmp_path / "out"), "title", settings_of("x264"), str(tmp_path / "mp4"))
     assert (record["streams"], record["left_out"]) == (["video", "data"], [])
     before = copied(telemetry)
-    assert copied(tmp_path / "mp4" / record["output"]) == before
+    assert copied(tmp_path / "mp4" / record["outputs"][0]["name"]) == before
     assert [time for _, time, _ in before] == [0, 1]
     settings = settings_of("x264", container="mkv")
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "mkv"))
@@ -297,7 +297,7 @@ def test_players_find_the_index_first_and_an_entry_that_they_take(
     codec: str, ending: str, source: Path, prepared: Path, tmp_path: Path, ffmpeg: str, request: pytest.FixtureRequest
 ) -> None:
     settings = settings_of(codec, container=ending, chunked=True, chunk_s=1.0, program=program_of(codec, request))
-    made = tmp_path / encode_title(str(prepared), "title", settings, str(tmp_path))["output"]
+    made = tmp_path / encode_title(str(prepared), "title", settings, str(tmp_path))["outputs"][0]["name"]
     names = [name for name in boxes_of(made) if name not in ("free", "wide")]
     assert names == ["ftyp", "moov", "mdat"]
     with av.open(str(made)) as container:
@@ -326,7 +326,7 @@ def test_chunks_that_need_different_decoders_are_not_joined(
     (tmp_path / "x.chunk").replace(plan.chunks[1].uri)
     with pytest.raises(ChunksDoNotJoin, match=r"chunk 1 of .* has other parameter sets than chunk 0.*--no-chunked"):
         finish(plan, done)
-    assert not Path(plan.dest).exists()
+    assert not Path(plan.output).exists()
 
 
 def test_what_x265_says_of_the_machine_parts_no_chunks(prepared: Path, tmp_path: Path) -> None:
@@ -354,5 +354,5 @@ def test_the_last_frame_is_shown_as_long_as_in_the_source(ending: str, tmp_path:
     write_manifest(tmp_path / "out", source, longer)
     settings = settings_of("x264", container=ending)
     record = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path / "dest"))
-    with av.open(str(tmp_path / "dest" / record["output"])) as container:
+    with av.open(str(tmp_path / "dest" / record["outputs"][0]["name"])) as container:
         assert container.duration / 1e6 == pytest.approx(3 * SHOT / 24, abs=0.002)

@@ -45,7 +45,7 @@ def encoded(source: Path, folder: Path, codec: str, program: str | None = None, 
     write_manifest(folder / "out", source)
     settings = EncodeSettings(codec, preset=QUICK[codec], program=program, **more)
     record = encode_title(str(folder / "out"), "title", settings, str(folder / "dest"))
-    return folder / "dest" / record["output"], record["left_out"]
+    return folder / "dest" / record["outputs"][0]["name"], record["left_out"]
 
 
 COLOURS = [(200, 40, 40), (40, 180, 60), (50, 60, 210), (220, 210, 60)]
@@ -225,7 +225,7 @@ def test_a_frame_without_its_dolby_vision_metadata_fails_the_title(tmp_path: Pat
     drop_one_rpu(Path(plan.chunks[0].uri))
     with pytest.raises(TitleFailed, match=r"3 of 4 frames .* dolbyvision=0"):
         finish(plan, done)
-    assert not Path(plan.dest).exists()
+    assert not Path(plan.output).exists()
 
 
 def drop_one_rpu(path: Path) -> None:

@@ -62,10 +62,10 @@ def test_a_new_encoder_codes_in_chunks_and_is_proved(prepared: Path, tmp_path: P
     settings = EncodeSettings("wavelet", chunked=True, chunk_s=1.0)
     check_settings(settings)
     record = encode_title(str(prepared), "title", settings, str(tmp_path))
-    assert record["output"] == "title.mkv", "it is in no other container"
+    assert record["outputs"][0]["name"] == "title.mkv", "it is in no other container"
     assert len(record["chunks"]) == 3
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
-        proof = verify_title(title, str(tmp_path / record["output"]), settings)
+        proof = verify_title(title, str(tmp_path / record["outputs"][0]["name"]), settings)
     assert proof.verdict is Verdict.OBEYED
     assert {shot.method for shot in proof.shots} == {"qp"}
 

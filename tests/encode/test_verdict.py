@@ -43,6 +43,22 @@ def test_a_displaced_map_is_seen_and_one_in_place_left_alone(size: tuple[int, in
     assert right >= LEAST_SEEN[size] * MAPS
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (0, 1), (1, 0)])
+def test_a_displaced_map_of_few_wide_looks_is_seen(shift: tuple[int, int]) -> None:
+    """A density of looks is so smooth that it is 0.99 like itself a block further."""
+    found = set()
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        spots = np.zeros((32, 56), np.float32)
+        spots[random.integers(8, 24), random.integers(8, 48)] = 1
+        soft = cv2.GaussianBlur(spots, (0, 0), 7)
+        asked = np.rint(-3 * np.log2(0.08 + 0.92 * soft.astype(np.float64) / soft.max()))
+        noise = random.normal(0, 0.35 * 0.5 * asked.std(), (30, 54))
+        measured = 0.5 * asked[1 - shift[0] :, 1 - shift[1] :][:30, :54] + noise
+        found.add(proof_of(0, 0, "psnr", asked[1:-1, 1:-1], measured).shift)
+    assert found == {shift}
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_a_map_with_the_opposite_sign_and_none_at_all_are_ignored(seed: int) -> None:

@@ -17,11 +17,11 @@ from benchmarks.verify import EXPECTED, changes, write_changed
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import write_manifest, write_source
 from vsal.encode.codecs import ENCODERS
-from vsal.encode.exports import ExportFormat, export_title
+from vsal.encode.exports import export_title
 from vsal.encode.proof.picture import proof_picture
 from vsal.encode.proof.verdict import TitleProof, Verdict
 from vsal.encode.proof.verify import verify_title
-from vsal.encode.settings import EncodeSettings
+from vsal.encode.settings import EncodeSettings, ExportFormat
 from vsal.encode.title import encode_title
 from vsal.errors import TitleFailed
 from vsal.manifest import MapRow, TitleManifest, maps_uri
@@ -40,19 +40,24 @@ def test_an_encode_under_its_maps_is_obeyed_and_its_plain_twin_ignored(
 ) -> None:
     settings = settings_of(codec, chunked=True, chunk_s=1.0, program=program_of(codec, request))
     roi = encode_title(str(prepared), "title", settings, str(tmp_path / "roi"))
-    proof = proof_of(prepared, tmp_path / "roi" / roi["output"], settings)
+    proof = proof_of(prepared, tmp_path / "roi" / roi["outputs"][0]["name"], settings)
     assert proof.verdict is Verdict.OBEYED, proof
     assert [shot.method for shot in proof.shots] == ["qp" if codec == "x264" else "psnr"] * 3
     plain = encode_title(str(prepared), "title", settings.plain(), str(tmp_path / "plain"))
-    assert proof_of(prepared, tmp_path / "plain" / plain["output"], settings).verdict is Verdict.IGNORED
-    again = proof_of(prepared, tmp_path / "roi" / roi["output"], settings, tmp_path / "plain" / plain["output"])
+    assert proof_of(prepared, tmp_path / "plain" / plain["outputs"][0]["name"], settings).verdict is Verdict.IGNORED
+    again = proof_of(
+        prepared,
+        tmp_path / "roi" / roi["outputs"][0]["name"],
+        settings,
+        tmp_path / "plain" / plain["outputs"][0]["name"],
+    )
     assert again.verdict is Verdict.OBEYED, again
 
 
 def test_with_the_map_alone_the_decoded_qps_are_the_map(prepared: Path, tmp_path: Path) -> None:
     settings = settings_of("x264", encoder_options=PURE, chunked=True, chunk_s=1.0)
     made = encode_title(str(prepared), "title", settings, str(tmp_path))
-    proof = proof_of(prepared, tmp_path / made["output"], settings)
+    proof = proof_of(prepared, tmp_path / made["outputs"][0]["name"], settings)
     assert proof.correlation >= 0.98
     assert [shot.slope for shot in proof.shots] == pytest.approx([1.0] * 3, abs=0.1)
 
@@ -89,7 +94,7 @@ def test_a_map_that_went_wrong_on_the_way_is_seen(
     write_manifest(tmp_path / "out", source, mutation)
     settings = settings_of("x264", chunked=True, chunk_s=1.0)
     made = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path))
-    proof = proof_of(prepared, tmp_path / made["output"], settings)
+    proof = proof_of(prepared, tmp_path / made["outputs"][0]["name"], settings)
     assert proof.verdict is verdict
     if mutation is moved:
         assert all(shot.shift == (0, 1) for shot in proof.shots)
@@ -102,8 +107,8 @@ def test_times_that_matroska_rounds_are_no_other_frames(codec: str, prepared: Pa
     options = {"g": "5", "sc_threshold": "0"} if codec == "x264" else {}
     settings = settings_of(codec, container="mkv", encoder_options=options)
     made = encode_title(str(prepared), "title", settings, str(tmp_path))
-    assert made["output"].endswith(".mkv")
-    proof = proof_of(prepared, tmp_path / made["output"], settings)
+    assert made["outputs"][0]["name"].endswith(".mkv")
+    proof = proof_of(prepared, tmp_path / made["outputs"][0]["name"], settings)
     assert proof.verdict is Verdict.OBEYED, proof
 
 
@@ -116,7 +121,7 @@ def test_frames_of_a_fast_stretch_are_held_against_their_own(codec: str, contain
     write_manifest(tmp_path / "out", clip)
     settings = settings_of(codec, container=container)
     made = encode_title(str(tmp_path / "out"), "title", settings, str(tmp_path))
-    proof = proof_of(tmp_path / "out", tmp_path / made["output"], settings)
+    proof = proof_of(tmp_path / "out", tmp_path / made["outputs"][0]["name"], settings)
     assert proof.verdict is Verdict.OBEYED, proof
     assert [shot.frame for shot in proof.shots] == [0, 24, 48]
 
@@ -149,7 +154,7 @@ def test_maps_of_the_opposite_sign_are_ignored_and_those_a_block_further_weak(
                 continue
             write_changed(title, str(tmp_path / arm), change)
             made = encode_title(str(tmp_path / arm), "title", settings, str(tmp_path / f"{arm}-dest"))
-            proof = verify_title(title, str(tmp_path / f"{arm}-dest" / made["output"]), settings)
+            proof = verify_title(title, str(tmp_path / f"{arm}-dest" / made["outputs"][0]["name"]), settings)
             assert proof.verdict == EXPECTED[arm], (arm, proof)
             assert arm == "swapped" or proof.shots[0].shift == (0, 1)
 
@@ -171,7 +176,7 @@ def test_regions_given_to_libaom_come_out_ignored(prepared: Path, source: Path, 
 def test_the_picture_shows_requested_and_measured_side_by_side(prepared: Path, tmp_path: Path) -> None:
     settings = settings_of("x264")
     made = encode_title(str(prepared), "title", settings, str(tmp_path))
-    png = proof_picture(proof_of(prepared, tmp_path / made["output"], settings))
+    png = proof_picture(proof_of(prepared, tmp_path / made["outputs"][0]["name"], settings))
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).astype(int)
     redness = image[..., 2] - image[..., 0]
     left, right = redness[80:360, 12:492], redness[80:360, 504:984]

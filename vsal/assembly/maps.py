@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -14,6 +14,7 @@ from vsal.assembly.stitch import Sample, Stretch
 from vsal.manifest import MapRow
 from vsal.roi.grid import block_grid_shape, block_means
 from vsal.roi.qp import QpMapping, qp_offsets
+from vsal.state import Stateful
 from vsal.temporal import AnyAggregator, Mask
 from vsal.video.clock import SampleClock
 from vsal.video.orientation import Orientation
@@ -45,11 +46,17 @@ class MapPolicy:
     orientation: Orientation
 
 
-class MapBuilder:
+class MapBuilder(Stateful):
     """Turns frames, cuts and samples into rows as they become final.
 
-    Holds what is open: the frames behind the last row, and their samples.
+    Holds what is open: times and motion of the frames behind the last row, and their samples. Of a shot that has one
+    map it holds a bounded number of samples, however long the shot.
     """
+
+    STATE = (
+        "_base", "_pts", "_motion", "_span", "_samples", "_sizes", "_cuts", "_shot", "_shot_samples", "_waiting",
+        "_nearest", "_masks", "maps",
+    )  # fmt: skip
 
     def __init__(self, policy: MapPolicy) -> None:
         self._policy = policy
@@ -61,7 +68,6 @@ class MapBuilder:
         self._samples: list[Sample] = []
         self._sizes: list[tuple[int, int, int]] = []
         self._cuts: list[int] = []
-        self._settled = 0  # frames before it have their cuts final
         self._shot = 0
         self._shot_samples = _EvenlySpaced(policy.samples_per_shot)
         self._waiting: list[Piece] = []  # of this shot, without a sample of their own
@@ -96,6 +102,8 @@ class MapBuilder:
         last = min(settled, self._base + len(self._pts)) - 1
         for start, end, closes in self._spans(last):
             yield from self._emit(start, end, closes, int(self._pts[end - self._base]))
+        if self._policy.samples_per_span is None:
+            self._thin_out(last)
 
     def close(self, cuts: list[int], pts_end: int) -> Iterator[MapRow]:
         """The rows that are left; `pts_end` is where the last frame ends."""
@@ -134,13 +142,18 @@ class MapBuilder:
         inside = [sample for sample in self._samples if sample.frame < end]
         self._samples = self._samples[len(inside) :]
         if self._policy.samples_per_span is None:
-            for sample in inside:
-                self._shot_samples.add(sample)
+            self._shot_samples.add(inside)
             inside = self._shot_samples.pick()
             self._shot_samples.clear()
         times = np.append(self._pts[: end - self._base], pts_end)
         middles = (times[:-1] + times[1:]) / 2
         return [TimedSample(float(middles[sample.frame - self._base]), sample) for sample in inside]
+
+    def _thin_out(self, last: int) -> None:
+        """Of the samples up to a frame with which no later shot begins, all in the open one, keeps as many as count."""
+        count = sum(sample.frame <= last for sample in self._samples)
+        self._shot_samples.add(self._samples[:count])
+        del self._samples[:count]
 
     def _placed(self, masked: Masked) -> Iterator[MapRow]:
         piece, samples, mask = masked
@@ -222,10 +235,11 @@ def _levels(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return levels
 
 
-class _EvenlySpaced:
+class _EvenlySpaced(Stateful):
     """The samples of a shot, thinned so that a shot of any length keeps some hundred of them."""
 
     HELD_PER_PICK = 16
+    STATE = ("_held", "_seen", "_stride")
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -233,13 +247,14 @@ class _EvenlySpaced:
         self._seen = 0
         self._stride = 1
 
-    def add(self, sample: Sample) -> None:
-        if self._seen % self._stride == 0:
-            self._held.append(sample)
-            if len(self._held) > self._count * self.HELD_PER_PICK:
-                self._held = self._held[::2]
-                self._stride *= 2
-        self._seen += 1
+    def add(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            if self._seen % self._stride == 0:
+                self._held.append(sample.alone())
+                if len(self._held) > self._count * self.HELD_PER_PICK:
+                    self._held = self._held[::2]
+                    self._stride *= 2
+            self._seen += 1
 
     def pick(self) -> list[Sample]:
         held, count = self._held, min(self._count, len(self._held))

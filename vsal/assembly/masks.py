@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from vsal.assembly.stitch import Sample
+from vsal.state import Stateful
 from vsal.temporal import AnyAggregator, Fold, Mask, Smooth
 from vsal.temporal.smooth import LogSum
 
@@ -53,7 +54,7 @@ class PieceMasks(Protocol):
         """Gives those that are left of the shot, and forgets it."""
 
 
-def make_piece_masks(aggregator: AnyAggregator, rate_hz: float, time_base: Fraction) -> PieceMasks:
+def make_piece_masks(aggregator: AnyAggregator, rate_hz: float, time_base: Fraction) -> Causal | TwoSided:
     """How pieces get their masks under that aggregator.
 
     Args:
@@ -66,8 +67,10 @@ def make_piece_masks(aggregator: AnyAggregator, rate_hz: float, time_base: Fract
     return Causal(aggregator)
 
 
-class Causal:
+class Causal(Stateful):
     """Each piece is final with its own samples: what an aggregator remembers is the shot up to there."""
+
+    STATE = ("_fold",)
 
     def __init__(self, aggregator: AnyAggregator) -> None:
         self._carries = aggregator.carries
@@ -91,7 +94,7 @@ class Causal:
         return iter(())
 
 
-class TwoSided:
+class TwoSided(Stateful):
     """A piece waits until no sample that is still to come can count in its map.
 
     Held are the pieces that wait, and the samples that count in one of them or in the next: those of twice the reach,
@@ -102,6 +105,8 @@ class TwoSided:
         period_s: from one sample to the next.
         time_base: seconds per tick of the title's pts.
     """
+
+    STATE = ("_open", "_samples")
 
     def __init__(self, aggregator: Smooth, period_s: float, time_base: Fraction) -> None:
         self._aggregator, self._period_s, self._tick_s = aggregator, period_s, float(time_base)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from vsal.errors import VsalError
 from vsal.saliency import Masks
+from vsal.state import Stateful
 from vsal.video.scan import Chunk, Past, SegmentEnd
 
 
@@ -25,6 +26,10 @@ class Sample:
     motion: float  # mean absolute luma change against the frame before, 0..255
     mask: npt.NDArray[np.floating]  # [h, w] in 0..1, upright
     gate: npt.NDArray[np.floating] | None = None  # [h, w] in 0..1, from a video model
+
+    def alone(self) -> Sample:
+        """The same in memory of its own: a mask of a window keeps the whole window in memory, Ray's shared one too."""
+        return replace(self, mask=self.mask.copy(), gate=None if self.gate is None else self.gate.copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,17 @@ class _Segment:
     end: SegmentEnd | None = None
 
 
-class Stitcher:
+class Stitcher(Stateful):
     """Takes chunks in any order, gives stretches in the title's order.
 
     A chunk that comes twice, as after a retry, is taken once: a segment yields the same chunks each time it is scanned.
 
     Args:
-        segments: how many segments the title was cut into.
+        segments: how many segments the title was cut into, or what is left of it where a state is taken up.
     """
+
+    # Of the segments before the next one. What waits is not part of it: so it is whole only at a join.
+    STATE = ("_frames", "_past", "_last_sample", "_size", "decode_errors", "last_duration_pts")
 
     def __init__(self, segments: int) -> None:
         self._segments = [_Segment() for _ in range(segments)]
@@ -70,6 +78,14 @@ class Stitcher:
     def complete(self) -> bool:
         """Every segment has been joined."""
         return self._at == len(self._segments)
+
+    @property
+    def next_pts(self) -> int | None:
+        """The pts of the next segment's first frame, while a segment has just ended and no frame of the next is taken;
+        None elsewhere, and at the ends of the title.
+        """
+        at_join = not self.complete and self._segments[self._at].next_seq == 0
+        return self._past.pts if at_join and self._past is not None else None
 
     @property
     def frames(self) -> int:

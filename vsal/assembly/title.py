@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Stitcher
@@ -13,6 +14,7 @@ from vsal.manifest import MapRow
 from vsal.roi.qp import QpMapping
 from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
+from vsal.state import Stateful
 from vsal.temporal import make_aggregator
 from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo
@@ -33,16 +35,20 @@ class TitleTotals:
     detail: str = ""  # a warning
 
 
-class TitleAssembly:
+class TitleAssembly(Stateful):
     """Joins the segments of one title in order and gives its rows as they become final.
+
+    Its state at a join, put into another assembly for the segments from there on, makes that go on as this one would.
 
     Args:
         title_id: of the rows.
         info: what the probe found.
-        segments: how many segments the title was cut into.
+        segments: how many segments the title was cut into, or are left where a state is taken up.
         settings: what shapes the maps.
         cuts: where shots begin.
     """
+
+    STATE = ("_stitcher", "_cuts", "_maps", "_first_pts", "_recent_pts")
 
     def __init__(
         self, title_id: str, info: VideoInfo, segments: int, settings: PrepareSettings, cuts: CutDecider
@@ -72,6 +78,11 @@ class TitleAssembly:
         """Frames joined so far."""
         return self._stitcher.frames
 
+    @property
+    def next_pts(self) -> int | None:
+        """At a join, the pts of the frame that comes next; None elsewhere. Only there its state is whole."""
+        return self._stitcher.next_pts
+
     def add(self, chunk: Chunk, masks: Masks | None) -> list[MapRow]:
         """Takes in one chunk, in any order.
 
@@ -85,9 +96,13 @@ class TitleAssembly:
         Raises:
             JoinBroken: two segments do not fit together.
         """
+        return list(chain.from_iterable(self.by_stretch(chunk, masks)))
+
+    def by_stretch(self, chunk: Chunk, masks: Masks | None) -> Iterator[list[MapRow]]:
+        """The same for each run of frames that the chunk lets join, one after the other: joins lie between them."""
         self._stitcher.add(chunk, masks)
-        rows: list[MapRow] = []
         for stretch in self._stitcher.take():
+            rows: list[MapRow] = []
             if len(stretch.pts):
                 if self._first_pts is None:
                     self._first_pts = int(stretch.pts[0])
@@ -95,7 +110,7 @@ class TitleAssembly:
                 self._maps.push(stretch)
                 self._cuts.push(stretch.score, self._clock.seconds_of(stretch.pts), stretch.tiny)
                 rows += self._maps.rows(self._cuts.take_final(), self._cuts.final_before)
-        return rows
+            yield rows
 
     def close(self) -> Iterator[MapRow]:
         """The last rows.

@@ -67,11 +67,14 @@ BROKEN_JOIN = Rule("broken_join", TITLE, Reason.DECODE_ERROR)  # its pieces do n
 MEMORY = Rule("memory", INFRA, Reason.WORKER_DIED, tries=None, attempt=True, pause_s=4.0)  # the node's, or its own
 LOST = Rule("lost", INFRA, Reason.WORKER_DIED, tries=INFRASTRUCTURE_TRIES, pause_s=1.0)
 STALE = Rule("stale", INFRA, Reason.WORKER_DIED)  # what the step was to add to is gone: the title begins again
+LOST_CHUNKS = Rule("lost_chunks", INFRA, Reason.WORKER_DIED)  # removed by others before they were joined
 PASSING = Rule("passing", INFRA, None, tries=INFRASTRUCTURE_TRIES, pause_s=2.0)
 # FFmpeg gives troubles of its demuxers the numbers of a busy disk (EBUSY, EAGAIN, EIO): either may be meant.
 DOUBTFUL = Rule("doubtful", TITLE, None, tries=None, attempt=True, pause_s=1.0)
 WRITE = Rule("write", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
-FULL = Rule("full", INFRA, Reason.WRITE_FAILED)
+# These stop the run where the place of the results takes no more, before there is another try: see `output.py`.
+FULL = Rule("full", INFRA, Reason.WRITE_FAILED, tries=4, pause_s=2.0)
+DENIED = Rule("denied", INFRA, Reason.WRITE_FAILED, tries=3, pause_s=2.0)
 UNREADABLE = Rule("unreadable", TITLE, None)
 GONE = Rule("gone", TITLE, Reason.SOURCE_NOT_FOUND)
 DAMAGED = Rule("damaged", TITLE, Reason.DECODE_ERROR)
@@ -138,6 +141,7 @@ def _rows() -> Iterator[tuple[str, str, Rule]]:
     yield "vsal.assembly.stitch", "JoinBroken", BROKEN_JOIN
     yield "vsal.video.segments", "SegmentBroken", BROKEN_JOIN
     yield "vsal.distributed.failures", "StaleTitle", STALE
+    yield "vsal.encode.chunks", "ChunksLost", LOST_CHUNKS
     yield "builtins", "OSError", UNREADABLE  # by its number, and by whether it was reading or writing: see `_of_place`
     yield "builtins", "MemoryError", MEMORY
     yield "builtins", "KeyboardInterrupt SystemExit GeneratorExit BaseException", INTERRUPTED
@@ -185,7 +189,8 @@ def classify(error: BaseException, place: Reason = Reason.UNREADABLE) -> Failure
     if isinstance(error, StepFailed):
         return error.failure
     if isinstance(error, TitleFailed):
-        return Failure(_rule_of_title(error), error.reason, error.detail)
+        rule = _rule_of_title(error)
+        return Failure(rule, rule.reason or error.reason, error.detail)
     if isinstance(error, OSError) and not _is_of(error, "ray.exceptions"):
         return _of_place(error, place)
     rule = rule_of(type(error))
@@ -222,7 +227,7 @@ def _rule_of_title(failed: TitleFailed) -> Rule:
     cause = failed.__cause__
     if isinstance(cause, OSError):
         rule = _of_place(cause, failed.reason).rule
-        if rule in (PASSING, DOUBTFUL, FULL):
+        if rule in (PASSING, DOUBTFUL, FULL, DENIED):
             return rule
     return _OF_REASON.get(failed.reason, SAID)
 
@@ -235,6 +240,6 @@ def _of_place(error: OSError, place: Reason) -> Failure:
         doubtful = _is_of(error, "av.error") and not network
         return Failure(DOUBTFUL if doubtful else PASSING, place, str(error))
     if place is Reason.WRITE_FAILED:
-        return Failure(WRITE, place, str(error))
+        return Failure(DENIED if storage.is_denied(error) else WRITE, place, str(error))
     missing = isinstance(error, FileNotFoundError)
     return Failure(GONE if missing else UNREADABLE, Reason.SOURCE_NOT_FOUND if missing else place, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import time
 from collections import Counter, deque
@@ -9,10 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vsal.distributed.failures import BROKEN_JOIN, DEATH, STALLED, Failure, Fault, Rule
+import ray
+
+from vsal.distributed.failures import BROKEN_JOIN, DEATH, OVERTIME, STALLED, Failure, Fault, Rule, classify
 from vsal.distributed.work import Item, Step
+from vsal.errors import Reason
 
 LOOK_AHEAD = 10_000  # titles among which the largest is found
+ANSWER_S = 60.0  # to fetch an answer that is there
 
 
 @dataclass(slots=True)
@@ -27,6 +32,27 @@ class Submitted:
     begun_at: float | None = None  # since when it is known to run
     cancelled: Failure | None = None  # why the driver has ended it: no death, then
     cancelled_at: float = 0.0
+
+    @property
+    def ran_s(self) -> float:
+        """Seconds for which it is known to have run."""
+        return 0.0 if self.begun_at is None else time.monotonic() - self.begun_at
+
+    def answer(self) -> tuple[Any, Failure | None]:
+        """What it has answered, once Ray says that it has ended."""
+        try:
+            return ray.get(self.reference, timeout=ANSWER_S), None
+        except Exception as error:
+            return None, classify(error)
+
+    def cancel(self, force: bool = True) -> None:
+        """Asks Ray to end it: by killing its worker, or so that the worker clears away behind itself.
+
+        A call of an actor cannot be ended, and is left to end by itself.
+        """
+        if self.step.cpus:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(self.reference, force=force)
 
 
 @dataclass(slots=True)
@@ -49,6 +75,7 @@ class TitleInFlight:
     ending: tuple[Step, Failure] | None = None
     worked_s: float = 0.0
     overtime: bool = False
+    stopped: bool = False  # with the run
     _worked_until: float = 0.0
     frames: int = 0
     _began: float = field(default_factory=time.monotonic)
@@ -75,6 +102,14 @@ class TitleInFlight:
         now = time.monotonic()
         self.worked_s += max(0.0, now - max(since, self._worked_until))
         self._worked_until = now
+
+    def too_long(self, limit_s: float | None) -> Failure | None:
+        """Told once, where it was worked on for longer: what clears away behind the title takes time too."""
+        if limit_s is None or self.worked_s <= limit_s or self.overtime:
+            return None
+        self.overtime = True
+        text = f"was worked on for {self.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
+        return Failure(OVERTIME, Reason.TIMEOUT, text)
 
     def due(self) -> Step | None:
         """The step that may be submitted next; those that are tried again come first, for others wait for them."""

@@ -22,6 +22,7 @@ from vsal.errors import Reason
 from vsal.vitals import vitals
 
 BEAT_S = 1.0  # between two words of a process
+WORK, MODEL, STORAGE = "work", "model", "storage"  # what a step is at: its own, waiting for actors, waiting for a place
 LONGEST_FETCH_S = 600.0  # from an actor; one that hangs is restarted long before
 
 
@@ -30,6 +31,7 @@ class Note(NamedTuple):
 
     mark: int  # changes with any progress
     frames: int  # of the title, done in this step
+    stage: str = "work"  # what it is at
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Beat:
     stalled: bool = False
     idle: bool = False
     mark: int = field(default=0, init=False)
+    stage: str = field(default=WORK, init=False)
     moved_at: float = field(default_factory=time.monotonic, init=False)
     began: float = field(default_factory=time.monotonic, init=False)
 
@@ -98,9 +101,10 @@ class Beat:
     def look(self, moved: bool) -> bool:
         """Whether there is anything to tell, `moved` being whether the process has got on since the last look."""
         now = time.monotonic()
+        before, self.stage = self.stage, MODEL if self.idle else STORAGE if vitals.in_storage else WORK
         if not (moved or self.idle):
             self.stalled = now - self.moved_at > self.ticket.stall_s
-            return False
+            return self.stage != before
         self.mark, self.moved_at = self.mark + 1, now
         return True
 
@@ -151,7 +155,7 @@ class _Reporter:
 
 def _tell(beat: Beat) -> None:
     if beat.ticket.pulse:
-        _handle_of(beat.ticket.pulse).note.remote({beat.ticket.key: Note(beat.mark, beat.frames)})
+        _handle_of(beat.ticket.pulse).note.remote({beat.ticket.key: Note(beat.mark, beat.frames, beat.stage)})
 
 
 @lru_cache(maxsize=4)

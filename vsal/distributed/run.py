@@ -6,10 +6,10 @@ next steps or to the title's outcome, a failure by the table to another try or b
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,11 +18,13 @@ import ray
 
 from vsal.distributed.cluster import cluster_size
 from vsal.distributed.credit import Credit
-from vsal.distributed.failures import OVERTIME, Failure, classify
+from vsal.distributed.drain import FORCE_S, Drain
+from vsal.distributed.failures import Failure, classify
 from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, largest_first
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Progress, Tally
+from vsal.distributed.outcomes import OnProgress, Outcome, interrupted
 from vsal.distributed.pulse import stalled
+from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Answer, Item, Step, Work
 from vsal.errors import Reason
@@ -33,9 +35,7 @@ SIZE_S = 5.0  # between two looks at how large the cluster is
 STOP_S = 10.0  # for a step to end once it was cancelled; what takes longer is left behind
 GIVE_UP_S = 15.0  # on top of the limit: a worker that notices it by itself clears away what killing it would leave
 RESTART_S = 20.0  # that an actor is given at least: starting anew it says nothing for a while
-ANSWER_S = 60.0  # to fetch an answer that is there
 
-OnProgress = Callable[[Progress], None]
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +50,7 @@ class Run:
         watch: to which workers report.
         metrics: of the run.
         on_progress: called about twice a second, and once for each title that ends.
+        drain: tells when the run is to stop.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class Run:
         watch: Watch,
         metrics: RunMetrics,
         on_progress: OnProgress | None = None,
+        drain: Drain | None = None,
     ) -> None:
-        self._work, self._settings, self._tally = work, settings, tally
+        self._work, self._settings, self._tally, self._drain = work, settings, tally, drain
         self._credit, self._watch, self._metrics, self._on_progress = credit, watch, metrics, on_progress
         self._waiting = largest_first(work.todo())
         self._next: Item | None = next(self._waiting, None)
@@ -77,15 +79,30 @@ class Run:
         """Runs until every title has an outcome."""
         try:
             while self._next is not None or self._open:
+                if self._drain is not None and self._drain.signal:
+                    self._leave(self._drain)
                 self._deal()
                 for reference in self._ended():
                     self._take(self._submitted.pop(reference), reference)
                 if time.monotonic() - self._looked_at > POLL_S:
                     self._look()
         except BaseException:
-            for reference, submitted in self._submitted.items():
-                _cancel(reference, submitted)
+            for submitted in self._submitted.values():
+                submitted.cancel()
             raise
+
+    def _leave(self, drain: Drain) -> None:
+        """The run is to stop: no title is begun any more, and what is open when the grace is over is cancelled."""
+        self._next = None
+        for title in list(self._open.values()) if drain.grace_over else ():
+            if drain.over:
+                for submitted in title.running.values():
+                    del self._submitted[submitted.reference]
+                title.running.clear()
+                self._settle(title, interrupted(title.item.title_id, title.item.uri, drain.signal))
+            elif not title.stopped and title.ending is None:
+                title.stopped = True
+                self._close(title, Step("stop", lambda ticket: None), drain.failure())
 
     # --- Dealing
 
@@ -97,6 +114,7 @@ class Run:
         while self._next is not None and len(self._open) < self._most_open and self._credit.has_cpus(1.0):
             item, self._next = self._next, next(self._waiting, None)
             title = self._open[item.title_id] = TitleInFlight(item)
+            self._tally.opened(item.title_id, item.uri)
             self._go_on(title, lambda item=item: self._work.first(item))  # type: ignore[misc]
             if not self._deal_to(title):
                 return
@@ -141,12 +159,15 @@ class Run:
     def _take(self, submitted: Submitted, reference: Any | None) -> None:
         """A step has ended, or was cancelled and did not (no reference)."""
         title, step = submitted.title, submitted.step
-        answer, failure = (None, None) if reference is None else _answer_of(reference)
+        answer, failure = (None, None) if reference is None else submitted.answer()
+        frames = self._watch.frames(submitted.key)
         self._watch.forget(submitted.key)
         del title.running[step.name]
         if submitted.cancelled is not None:
             failure = submitted.cancelled  # whatever its end looks like: it was asked for
         self._credit.give_back(title.item.title_id, step, ended=failure is None)
+        if failure is not None:
+            self._tally.lost(submitted.ran_s, frames)
         if title.ending is not None:
             self._end(title)
         elif failure is not None:
@@ -163,6 +184,7 @@ class Run:
         """By the table: another try of the step, or the word to the work."""
         rule = failure.rule
         self._metrics.failure(rule)
+        self._tally.failure(title.item.title_id, failure)
         failures, attempts = title.charge(step, rule)
         log.info("%s, %s: %s", title.item.title_id, step.what or step.name, failure.detail)
         tries = rule.tries or self._settings.attempts
@@ -178,7 +200,7 @@ class Run:
             if submitted.cancelled is None:
                 submitted.cancelled = failure
                 submitted.cancelled_at = time.monotonic()
-                _cancel(submitted.reference, submitted)
+                submitted.cancel(force=not title.stopped)
         self._end(title)
 
     def _end(self, title: TitleInFlight) -> None:
@@ -187,6 +209,7 @@ class Run:
         step, failure = title.ending
         title.ending = None
         self._credit.forget(title.item.title_id)
+        self._tally.lost(0.0, title.frames)
         title.frames = 0
         self._go_on(title, lambda: self._work.failed(title.item, step, failure))
 
@@ -225,26 +248,30 @@ class Run:
         now = time.monotonic()
         self._looked_at = now
         self._watch.poll()
-        self._restart_hung_actors()
+        self._watch.restart_hung(self._work.actors(), max(self._settings.stall_s, RESTART_S))
         for submitted in list(self._submitted.values()):
             self._judge(submitted, now)
         for title in list(self._open.values()):
             self._time(title, now)
         if now - self._sized_at > SIZE_S:
             self._resize()
+        stages = Counter(self._watch.stage(s.key) for s in self._submitted.values() if self._watch.begun(s.key))
+        self._tally.look(self._open.values(), stages, self._cpus, self._credit.used_cpus)
         self._show(None)
 
     def _judge(self, submitted: Submitted, now: float) -> None:
         if submitted.reference not in self._submitted:  # its title has ended meanwhile
             return
         if submitted.cancelled is not None:
+            if submitted.title.stopped and now - submitted.cancelled_at > FORCE_S:
+                submitted.cancel()
             if now - submitted.cancelled_at > STOP_S:
                 log.warning("%s does not end though it was cancelled; left behind", submitted.key)
                 del self._submitted[submitted.reference]
                 self._take(submitted, None)
         elif self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
             submitted.cancelled, submitted.cancelled_at = stalled(submitted.limit_s), now
-            _cancel(submitted.reference, submitted)
+            submitted.cancel()
 
     def _time(self, title: TitleInFlight, now: float) -> None:
         """Counts the time in which a step of the title ran, and its frames."""
@@ -257,41 +284,17 @@ class Run:
             submitted.begun_at = submitted.begun_at or now
         if begun:
             title.worked(min(submitted.begun_at or now for submitted in begun))
-        limit_s = self._settings.title_timeout_s
-        if limit_s is not None and title.worked_s > limit_s and not title.overtime:
-            title.overtime = True  # once: what clears away behind the title takes time too
-            text = f"was worked on for {title.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
-            self._close(title, next(iter(title.running.values())).step, Failure(OVERTIME, Reason.TIMEOUT, text))
-
-    def _restart_hung_actors(self) -> None:
-        for key, actor in self._work.actors().items():
-            still_s = self._watch.still_s(key)
-            if still_s > max(self._settings.stall_s, RESTART_S):
-                log.warning("%s has made no progress for %.0f s: it is restarted", key, still_s)
-                ray.kill(actor, no_restart=False)
-                self._watch.excuse(key)
+        failure = title.too_long(self._settings.title_timeout_s)
+        if failure is not None:
+            self._close(title, next(iter(title.running.values())).step, failure)
 
     def _resize(self) -> None:
         self._sized_at = time.monotonic()
-        cpus = cluster_size().cpus
-        self._credit.resize(cpus)
-        self._most_open = self._settings.titles_in_flight or int(cpus) + 2
+        self._cpus = cluster_size().cpus
+        self._credit.resize(self._cpus)
+        self._most_open = self._settings.titles_in_flight or int(self._cpus) + 2
 
     def _show(self, finished: Outcome | None) -> None:
         self._metrics.in_flight(len(self._open))
         if self._on_progress is not None:
             self._on_progress(self._tally.progress(len(self._open), finished))
-
-
-def _answer_of(reference: Any) -> tuple[Any, Failure | None]:
-    try:
-        return ray.get(reference, timeout=ANSWER_S), None
-    except Exception as error:
-        return None, classify(error)
-
-
-def _cancel(reference: Any, submitted: Submitted) -> None:
-    """Asks Ray to end a step. A call of an actor cannot be ended, and is left to end by itself."""
-    if submitted.step.cpus:
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.cancel(reference, force=True)

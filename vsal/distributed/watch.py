@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from vsal.distributed.pulse import BEAT_S, Note, Pulse, Ticket
+from vsal.distributed.pulse import BEAT_S, WORK, Note, Pulse, Ticket
 
+log = logging.getLogger(__name__)
 _PATIENCE_S = 30.0  # for the pulse's answer, before it is restarted
 
 
@@ -60,9 +63,10 @@ class Watch:
             seen = self._seen.get(key)
             if key not in self._open:  # a word that came after the step's end
                 self._forget.append(key)
-            elif seen is None or seen.note != note:
+            elif seen is None or seen.note[:2] != note[:2]:
                 self._seen[key] = _Seen(note)
             else:
+                seen.note = note  # what it is at may have changed without any progress
                 seen.still_s += passed_s
 
     def begun(self, key: str) -> bool:
@@ -79,11 +83,30 @@ class Watch:
         seen = self._seen.get(key)
         return 0 if seen is None else seen.note.frames
 
+    def stage(self, key: str) -> str:
+        """What the step was at when it was last heard of: storage, model, or its own work."""
+        seen = self._seen.get(key)
+        return WORK if seen is None else seen.note.stage
+
     def forget(self, key: str) -> None:
         """The step has ended."""
         self._seen.pop(key, None)
         self._open.discard(key)
         self._forget.append(key)
+
+    def restart_hung(self, actors: Mapping[str, Any], limit_s: float) -> None:
+        """Restarts those that have made no progress for so long.
+
+        Args:
+            actors: by the key under which each reports.
+            limit_s: without progress.
+        """
+        for key, actor in actors.items():
+            still_s = self.still_s(key)
+            if still_s > limit_s:
+                log.warning("%s has made no progress for %.0f s: it is restarted", key, still_s)
+                ray.kill(actor, no_restart=False)
+                self.excuse(key)
 
     def excuse(self, key: str) -> None:
         """Starts its clock anew."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from vsal import storage
 from vsal.encode.budget import spent_on_areas
 from vsal.encode.codecs import FrameRun, encode_frames, encoder_of
+from vsal.encode.keys import chunk_key
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
 from vsal.encode.source_facts import SourceFacts
@@ -33,8 +35,8 @@ class ChunkSpec:
         start_pts: timestamp of the first frame.
         mapping: by which saliency becomes QP, where cells or a gain ask for other offsets than the maps'.
         gain: strength of the maps; None leaves them as they are, 0 encodes without.
-        key: of everything that its bytes depend on.
-        uri: where the chunk is published; its presence is its commit.
+        version: of the encoder, by which all chunks of the title are coded.
+        uri: where the chunk is published, named by all that its bytes depend on; its presence is its commit.
     """
 
     manifest_uri: str
@@ -46,7 +48,7 @@ class ChunkSpec:
     start_pts: int
     mapping: QpMapping
     gain: float | None
-    key: str
+    version: str
     uri: str
 
     @property
@@ -72,28 +74,39 @@ class ChunkDone:
     areas: tuple[int, int] | None = None  # bytes of the top area and of the rest, where they are measured
 
 
+class ChunksLost(Exception):
+    """Chunks that were published lie there no more: others removed them, and they have to be made again."""
+
+
+def bounds_of(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings) -> list[int]:
+    """First frame of each chunk and the title's end: chunks of at least `chunk_s` seconds that begin where a shot does;
+    one where the title is short or cannot be cut.
+    """
+    if not _wants_chunks(title, facts, settings):
+        return [0, title.frames]
+    return chunk_bounds([start for _, start, _ in title.shots()], title.frames, _chunk_frames(facts, settings))
+
+
 def cut_chunks(
     title: TitleManifest,
     facts: SourceFacts,
     settings: EncodeSettings,
     folder: str,
+    bounds: Sequence[int],
     gain: float | None = None,
-    whole: bool = False,
 ) -> list[ChunkSpec]:
-    """Chunks of at least `chunk_s` seconds that begin where a shot does; one where the title is short or cannot be cut.
+    """The chunks of a title.
 
     Args:
         title: the manifest file.
         facts: of the source.
         settings: of the encode.
         folder: under which chunks are published.
+        bounds: as `bounds_of` gives them.
         gain: strength of the maps, where a budget has solved for it.
-        whole: make one chunk whatever the settings say.
     """
-    bounds = [0, title.frames]
-    if not whole and _wants_chunks(title, facts, settings):
-        bounds = chunk_bounds([start for _, start, _ in title.shots()], title.frames, _chunk_frames(facts, settings))
-    key = key_of(title, facts, settings, gain)
+    key = chunk_key(title.fingerprint, facts, settings, gain)
+    version = encoder_of(settings.codec).version(settings)
     mapping = QpMapping.of_settings(title.settings)
     return [
         ChunkSpec(
@@ -106,7 +119,7 @@ def cut_chunks(
             start_pts=title.map_at(start).pts_start,
             mapping=mapping,
             gain=gain,
-            key=key,
+            version=version,
             uri=storage.join(folder, f"{start:08d}-{end:08d}-{key}.chunk"),
         )
         for index, (start, end) in enumerate(pairwise(bounds))
@@ -132,26 +145,21 @@ def _wants_chunks(title: TitleManifest, facts: SourceFacts, settings: EncodeSett
     return bool(settings.chunked) or title.frames > 2 * _chunk_frames(facts, settings)
 
 
-def key_of(title: TitleManifest, facts: SourceFacts, settings: EncodeSettings, gain: float | None = None) -> str:
-    """What a chunk's bytes depend on, short: a chunk of other settings is never taken for this one."""
-    shaping = settings.to_json() | {"program": None, "container": None, "chunked": None, "chunk_s": None}
-    version = encoder_of(settings.codec).version(settings)
-    shapes = json.dumps([title.fingerprint, shaping, str(facts), gain, version], sort_keys=True)
-    return hashlib.sha256(shapes.encode()).hexdigest()[:16]
-
-
 def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done: None) -> ChunkDone:
     """Encode a chunk and publish it; a chunk that is there already is left alone.
 
     Raises:
-        TitleFailed: source, manifest and encoder do not fit each other.
+        TitleFailed: source, manifest and encoder do not fit each other, or this machine has another encoder.
         SettingsError: the encoder does not take a setting.
     """
     count = spec.frame_end - spec.frame_start
-    if storage.exists(spec.uri):
-        return ChunkDone(spec.index, count, storage.stat(spec.uri).size, 0.0, reused=True, areas=_known_areas(spec))
+    with contextlib.suppress(FileNotFoundError):
+        size = storage.stat(spec.uri).size
+        return ChunkDone(spec.index, count, size, 0.0, reused=True, areas=_known_areas(spec))
+    _check_version(spec)
     begun = time.monotonic()
     local = storage.staging_file(spec.uri)
+    storage.claim(local)  # before anything is decoded for it
     try:
         with TitleManifest(spec.manifest_uri) as title:
             mapped = spec.settings.roi and spec.gain != 0.0
@@ -167,10 +175,39 @@ def encode_chunk(spec: ChunkSpec, on_frame: Callable[[int], None] = lambda done:
         areas = _measure_areas(spec, size) if spec.settings.measure_share else None
         _publish_times(spec, times)
         storage.publish(local, spec.uri)
-    except BaseException:
-        storage.discard(local)
+    except TitleFailed:
+        _check_room(spec)  # an encoder that is a program of its own says of a full disk what it likes
         raise
+    finally:
+        storage.discard(local)
     return ChunkDone(spec.index, count, size, time.monotonic() - begun, areas=areas)
+
+
+def _check_version(spec: ChunkSpec) -> None:
+    here = encoder_of(spec.settings.codec).version(spec.settings)
+    if here != spec.version:
+        raise TitleFailed(
+            Reason.UNSUPPORTED,
+            f"{socket.gethostname()} codes with {here}, the other chunks of {spec.facts.info.uri} with {spec.version}: "
+            "have one version of the encoder on all machines",
+        )
+
+
+def _check_room(spec: ChunkSpec) -> None:
+    beside = storage.staging_file(spec.uri)
+    storage.claim(beside)
+    storage.discard(beside)
+
+
+def check_there(chunks: Iterable[ChunkSpec]) -> None:
+    """Whether chunks that were published still are.
+
+    Raises:
+        ChunksLost: some are not.
+    """
+    lost = [chunk.index for chunk in chunks if not (storage.exists(chunk.uri) and storage.exists(chunk.times_uri))]
+    if lost:
+        raise ChunksLost(f"chunks {lost} lie there no more")
 
 
 def _measure_areas(spec: ChunkSpec, size: int) -> tuple[int, int]:

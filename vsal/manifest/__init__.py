@@ -8,7 +8,7 @@ for record in read_manifest("out").titles():
 
 from __future__ import annotations
 
-from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
+from vsal.manifest.reader import Manifest, read_commit, read_fingerprint, read_manifest
 from vsal.manifest.remap import mapping_settings, remap
 from vsal.manifest.schema import (
     KEY_DECODE_ERRORS,
@@ -46,6 +46,7 @@ __all__ = [
     "fingerprint",
     "mapping_settings",
     "maps_uri",
+    "read_commit",
     "read_fingerprint",
     "read_manifest",
     "remap",

@@ -7,6 +7,7 @@ from vsal.errors import Reason
 from vsal.manifest.schema import ManifestError, MapRow, maps_folder, maps_uri, titles_uri
 from vsal.manifest.title import TitleManifest
 from vsal.manifest.titles import TitleRecord, read_titles
+from vsal.storage import SourceInfo
 
 SUFFIX = ".parquet"
 
@@ -20,13 +21,13 @@ class Manifest:
 
     def title_ids(self) -> list[str]:
         """Ids of the titles that have a manifest file, sorted."""
-        return sorted(self.title_bytes())
+        return sorted(self.title_files())
 
-    def title_bytes(self) -> dict[str, int]:
-        """Size of each manifest file in bytes by its title's id; one listing."""
-        found = storage.list_files(maps_folder(self.out), recursive=False)
-        sizes = {storage.name(info.uri): info.size for info in found}
-        return {name.removesuffix(SUFFIX): size for name, size in sizes.items() if name.endswith(SUFFIX)}
+    def title_files(self) -> dict[str, SourceInfo]:
+        """Each manifest file by its title's id; one listing."""
+        found = storage.list_versions(maps_folder(self.out), recursive=False)
+        files = {storage.name(info.uri): info for info in found}
+        return {name.removesuffix(SUFFIX): info for name, info in files.items() if name.endswith(SUFFIX)}
 
     def titles(self) -> list[TitleRecord]:
         """How each title ended, from titles.parquet; without that file from the manifest files' footers.
@@ -102,5 +103,19 @@ def read_fingerprint(out: str, title_id: str) -> str | None:
     try:
         with TitleManifest(maps_uri(out, title_id)) as title:
             return title.fingerprint or None
+    except (FileNotFoundError, ManifestError):
+        return None
+
+
+def read_commit(out: str, title_id: str) -> tuple[str, dict[str, int]] | None:
+    """Fingerprint and counts (frames, shots, maps) of a committed title, or None as above; one file is opened.
+
+    Raises:
+        OSError: the place cannot be reached, so that nothing is known of the title.
+    """
+    try:
+        with TitleManifest(maps_uri(out, title_id)) as title:
+            counts = {"frames": title.frames, "shots": title.shot_count, "maps": title.map_count}
+            return (title.fingerprint, counts) if title.fingerprint else None
     except (FileNotFoundError, ManifestError):
         return None

@@ -44,6 +44,7 @@ class TitleManifest:
 
         Raises:
             FileNotFoundError: there is none.
+            OSError: its place does not answer, for half a minute.
             ManifestError: it is damaged, or of a version that this vsal does not read.
         """
         self.uri = uri
@@ -51,9 +52,13 @@ class TitleManifest:
         self._group: tuple[int, list[MapRow]] | None = None
         try:
             # pre_buffer: the columns of a row group come from a remote file in few requests.
-            self._file = pq.ParquetFile(self._input, pre_buffer=True, page_checksum_verification=True)
+            self._file = storage.patiently(
+                uri, lambda: pq.ParquetFile(self._input, pre_buffer=True, page_checksum_verification=True)
+            )
         except (pa.ArrowException, OSError) as error:
             self._input.close()
+            if isinstance(error, OSError) and storage.is_passing(error):
+                raise
             raise ManifestError(
                 f"{uri} is not a whole Parquet file: {error}. Remove it and prepare the title again."
             ) from error
@@ -191,7 +196,7 @@ class TitleManifest:
     def _rows(self, index: int) -> list[MapRow]:
         if self._group is None or self._group[0] != index:
             self._group = None  # before the next one is read, so that only one is held
-            self._group = (index, _map_rows(self.read_group(index, SCHEMA.names), self.uri))
+            self._group = (index, map_rows(self.read_group(index, SCHEMA.names), self.uri))
         return self._group[1]
 
     def _column(self, name: str, index: int) -> list[Any]:
@@ -212,11 +217,16 @@ class TitleManifest:
         """Columns of a row group as an Arrow table; checksums of its pages are verified.
 
         Raises:
+            OSError: its place does not answer, for half a minute.
             ManifestError: it is damaged.
         """
         try:
-            return self._file.read_row_group(index, columns=columns, use_threads=False)
+            return storage.patiently(
+                self.uri, lambda: self._file.read_row_group(index, columns=columns, use_threads=False)
+            )
         except (pa.ArrowException, OSError, KeyError) as error:
+            if isinstance(error, OSError) and storage.is_passing(error):
+                raise
             raise ManifestError(
                 f"{self.uri}: row group {index} cannot be read: {error}. Remove the file and prepare the title again."
             ) from error
@@ -236,7 +246,7 @@ class TitleManifest:
         self.close()
 
 
-def _map_rows(table: Any, uri: str) -> list[MapRow]:
+def map_rows(table: Any, uri: str) -> list[MapRow]:
     """Rows of a row group. Their grids are read-only views of its two buffers."""
     plain = table.select(SCHEMA.names[:16]).to_pydict()
     lists = {}

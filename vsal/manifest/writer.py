@@ -126,7 +126,7 @@ class ManifestWriter:
 
     def _flush(self) -> None:
         if self._open:
-            batch = _record_batch(self._open)
+            batch = record_batch(self._open)
             self._writer.write_batch(batch, row_group_size=len(self._open))
             self._open.clear()
             self._blocks = 0
@@ -178,7 +178,7 @@ class ManifestWriter:
             self.abandon()
 
 
-def _record_batch(rows: Sequence[MapRow]) -> Any:
+def record_batch(rows: Sequence[MapRow]) -> Any:
     """Rows as a record batch of SCHEMA; grids go through one flat buffer a column, never through Python numbers."""
     sizes = [row.rows * row.cols for row in rows]
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 import stat as statfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +14,10 @@ from typing import Any, BinaryIO, cast
 from pyarrow import fs
 
 from vsal.errors import SettingsError
+from vsal.storage.patience import patiently
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.storage.ranges import RangeReader
+from vsal.vitals import vitals
 
 STAGING_PREFIX = ".vsal-staging-"
 
@@ -26,13 +30,22 @@ class SourceInfo:
         uri: absolute path, or the remote URI.
         size: bytes.
         mtime_ns: time of the last change since 1970, in ns; object stores give whole seconds.
-        etag: the object store's mark of the content, without quotes; only `stat` knows it, `list_files` does not.
+        etag: the object store's mark of the content, without quotes; `stat` knows it, `list_versions` of S3 too, and
+            `list_files` does not.
     """
 
     uri: str
     size: int
     mtime_ns: int | None = None
     etag: str | None = None
+
+    def same_version(self, other: SourceInfo) -> bool:
+        """Whether the two tell of the same content: as large, and with the same etag where both know it, else changed
+        at the same time.
+        """
+        if self.etag and other.etag:
+            return (self.size, self.etag) == (other.size, other.etag)
+        return self.mtime_ns is not None and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def stat(uri: str) -> SourceInfo:
@@ -117,14 +130,17 @@ def _list_local(folder: str, recursive: bool) -> list[SourceInfo]:
 def _list_remote(place: Place, recursive: bool) -> list[SourceInfo]:
     selector = fs.FileSelector(place.path, recursive=recursive, allow_not_found=True)
     return [
-        SourceInfo(place.at(info.path).uri, int(info.size), None if info.mtime is None else int(info.mtime_ns))
-        for info in filesystem(place).get_file_info(selector)
+        # Some stores list fractions of a second, and none tells them when one object is looked at.
+        SourceInfo(
+            place.at(info.path).uri, int(info.size), None if info.mtime is None else info.mtime_ns // 10**9 * 10**9
+        )
+        for info in patiently(place.uri, lambda: filesystem(place).get_file_info(selector))
         if info.type == fs.FileType.File
     ]
 
 
 def _look(place: Place) -> Any:
-    return filesystem(place).get_file_info(place.path)
+    return patiently(place.uri, lambda: filesystem(place).get_file_info(place.path))
 
 
 def open_input(uri: str) -> BinaryIO:
@@ -137,7 +153,7 @@ def open_input(uri: str) -> BinaryIO:
     if place.scheme == "file":
         _stat_local(place)
         return open(place.path, "rb")
-    return cast(BinaryIO, RangeReader(open_random(uri)))
+    return cast(BinaryIO, RangeReader(open_random(uri), place.uri))
 
 
 def open_random(uri: str) -> Any:
@@ -152,7 +168,7 @@ def open_random(uri: str) -> Any:
     elif "\0" in place.path:
         raise FileNotFoundError(f"there is no {place.uri!r}")
     try:
-        return filesystem(place).open_input_file(place.path)
+        return patiently(place.uri, lambda: filesystem(place).open_input_file(place.path))
     except FileNotFoundError:
         if place.scheme != "file" and _look(place).type == fs.FileType.Directory:
             raise IsADirectoryError(f"{place.uri} is a folder") from None
@@ -165,9 +181,15 @@ def read_bytes(uri: str) -> bytes:
     Raises:
         FileNotFoundError, IsADirectoryError, OSError: as `stat` does.
     """
-    with open_random(uri) as file:
-        data: bytes = file.read()
-        return data
+
+    def whole() -> bytes:
+        with open_random(uri) as file:
+            data: bytes = file.read()
+            return data
+
+    read = patiently(uri, whole)
+    vitals.moved_bytes += len(read)
+    return read
 
 
 def remove(uri: str) -> None:
@@ -181,9 +203,49 @@ def remove(uri: str) -> None:
         if place.scheme == "file":
             os.unlink(place.path)
         else:
-            filesystem(place).delete_file(place.path)
+            patiently(place.uri, lambda: filesystem(place).delete_file(place.path))
     except FileNotFoundError:
         return
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all that lies in it; nothing happens where there is none.
+
+    A store that knows folders only by what lies in them keeps no empty object for this one, though it may get one for
+    the folder above.
+
+    Raises:
+        OSError: something of it cannot be removed.
+    """
+    place = parse(uri)
+    try:
+        if place.scheme == "file":
+            shutil.rmtree(place.path)
+        else:
+            patiently(place.uri, lambda: filesystem(place).delete_dir(place.path))
+    except FileNotFoundError:
+        return
+
+
+def prune(uri: str, recursive: bool = True) -> None:
+    """Remove a folder, and those below it where that is asked for, as far as no file lies in them.
+
+    Raises:
+        OSError: it cannot be looked at, or may not be removed.
+    """
+    place = parse(uri)
+    if place.scheme != "file":
+        # A store has no folders; but it may hold empty objects that stand for them.
+        if not list_files(uri):
+            remove_folder(uri)
+        return
+    folders = [folder for folder, _, _ in os.walk(place.path, topdown=False)] if recursive else [place.path]
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
 
 def check_writable(uri: str) -> None:

@@ -1,4 +1,4 @@
-"""Which failures of a place pass by themselves."""
+"""What failures of a place mean: which pass by themselves, and which do not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _SAID = re.compile(
     r"|\b(UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED)\b",
 )
 
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_SAID_DENIED = re.compile(r"\b(ACCESS_DENIED|AccessDenied|PERMISSION_DENIED)\b|HTTP status:? ?403\b")
+
 
 def is_passing(error: OSError) -> bool:
     """Whether the same access may well succeed a little later: time-outs, broken connections, a store that is busy."""
@@ -34,3 +37,8 @@ def is_passing(error: OSError) -> bool:
 def is_full(error: OSError) -> bool:
     """Whether the place takes nothing more: no space, a quota, read-only."""
     return error.errno in _FULL
+
+
+def is_denied(error: OSError) -> bool:
+    """Whether it is forbidden, by rights of a file or the policy of a bucket."""
+    return error.errno in _DENIED if error.errno is not None else _SAID_DENIED.search(str(error)) is not None

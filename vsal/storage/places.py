@@ -104,10 +104,18 @@ def filesystem(place: Place) -> Any:
     endpoint = options.get("endpoint_override")
     if place.scheme == "gs":
         return _gcs(endpoint, options.get("scheme"), anonymous)
-    # pyarrow itself does not look at these variables, which the AWS command line and boto3 obey.
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+    endpoint, region = s3_connection(place)
     return _s3(place.bucket, endpoint, region, options.get("scheme"), anonymous)
+
+
+def s3_connection(place: Place) -> tuple[str | None, str | None]:
+    """Endpoint and region of an s3:// place, None where nobody has named them."""
+    options = dict(parse_qsl(place.query))
+    # pyarrow itself does not look at these variables, which the AWS command line and boto3 obey.
+    endpoint = options.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL_S3")
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL") or None
+    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+    return endpoint, region
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from vsal.storage.patience import patiently
 from vsal.vitals import vitals
 
 FIRST_WINDOW = 64 * 1024  # a header or an index entry: what a jump usually wants
@@ -33,10 +34,15 @@ class RangeReader(io.RawIOBase):
     Not for use by several threads at once.
     """
 
-    def __init__(self, file: Any) -> None:
-        """`file` is a random-access `pyarrow.NativeFile`, and belongs to the reader from here on."""
+    def __init__(self, file: Any, uri: str) -> None:
+        """Read a file from its beginning.
+
+        Args:
+            file: random-access `pyarrow.NativeFile`, which belongs to the reader from here on.
+            uri: of the file.
+        """
         super().__init__()
-        self._file = file
+        self._file, self._uri = file, uri
         self._size = int(file.size())
         self._position = 0
         self._windows: list[_Window] = []  # least recently used first
@@ -124,7 +130,9 @@ class RangeReader(io.RawIOBase):
         return data
 
     def _range(self, at: int, length: int) -> bytes:
-        data: bytes = self._file.read_at(length, at)
+        with vitals.storage():
+            # A store that stutters is asked for the same range again: the decoder behind never learns of it.
+            data: bytes = patiently(self._uri, lambda: self._file.read_at(length, at))
         vitals.moved_bytes += len(data)
         if len(data) != length:
             raise OSError(f"asked for bytes {at} to {at + length} of {self._size} and got {len(data)}")

@@ -18,11 +18,13 @@ import tempfile
 import time
 from functools import lru_cache
 
-from vsal.storage.files import STAGING_PREFIX
+from vsal.storage.files import STAGING_PREFIX, SourceInfo, stat
+from vsal.storage.patience import patiently
 from vsal.storage.places import Place, filesystem, join, parse
 from vsal.vitals import vitals
 
 COPY_BYTES = 64 * 1024 * 1024
+CLAIMED_BYTES = 256 * 1024  # a disk without them is full: the smallest title needs as much sooner or later
 ABANDONED_AFTER_S = 24 * 3600  # of a writer on another machine, of which nothing else can be known
 
 _NAME = re.compile(re.escape(STAGING_PREFIX) + r"(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{16}")
@@ -43,13 +45,32 @@ def staging_file(uri: str) -> str:
     if folder not in _swept:
         _swept.add(folder)
         _sweep_local(folder)
-    path = os.path.join(folder, f"{STAGING_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(8)}")
+    path = os.path.join(folder, f"{STAGING_PREFIX}{process_mark()}-{secrets.token_hex(8)}")
     _own.add(path)
     return path
 
 
-def publish(local_file: str, uri: str) -> None:
+def claim(local_file: str) -> None:
+    """Make sure that a staging file can be written at all, before work is done for it; what is written is given back.
+
+    Raises:
+        OSError: it cannot: no space, no right to.
+    """
+    try:
+        with open(local_file, "wb") as file:
+            file.write(bytes(CLAIMED_BYTES))
+        with open(local_file, "wb"):
+            pass
+    except OSError as error:
+        discard(local_file)
+        raise OSError(error.errno, error.strerror, local_file) from error
+
+
+def publish(local_file: str, uri: str) -> SourceInfo:
     """Give a finished local file its name, replacing what was there; the local file is gone afterwards.
+
+    Returns:
+        Size and version of what now lies there.
 
     After a return the file is complete under its name and survives a power cut. Before it, or after an error, the name
     holds what it held before. Two writers of one name may race: one of them wins whole.
@@ -59,15 +80,19 @@ def publish(local_file: str, uri: str) -> None:
     """
     place = parse(uri)
     if place.scheme == "file":
-        _publish_local(local_file, place.path)
+        published = _publish_local(local_file, place.path)
     else:
-        _upload(local_file, place)
+        published = patiently(place.uri, lambda: _upload(local_file, place))
         os.unlink(local_file)
     _own.discard(local_file)
+    return published
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes) -> SourceInfo:
     """Write a small file, whole or not at all.
+
+    Returns:
+        Size and version of what now lies there.
 
     Raises:
         OSError: it cannot be written.
@@ -76,7 +101,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         with open(path, "wb") as file:
             file.write(data)
-        publish(path, uri)
+        return publish(path, uri)
     except BaseException:
         discard(path)
         raise
@@ -97,13 +122,24 @@ def sweep(uri: str) -> int:
     return _sweep_local(_staging_folder(parse(join(uri, "any"))))
 
 
+def process_mark() -> str:
+    """Names this process among all that write to a place; `is_gone` reads it."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def is_gone(mark: str) -> bool:
+    """Whether the process of that mark is known to have ended; of one on another machine nothing is known."""
+    host, _, pid = mark.partition("-")
+    return _gone(host, int(pid), time.time())
+
+
 def _staging_folder(place: Place) -> str:
     if place.scheme == "file":
         return os.path.dirname(place.path)
     return tempfile.gettempdir()
 
 
-def _publish_local(source: str, target: str) -> None:
+def _publish_local(source: str, target: str) -> SourceInfo:
     folder = os.path.dirname(target)
     os.makedirs(folder, exist_ok=True)
     if os.stat(source).st_dev != os.stat(folder).st_dev:  # only a file of the same disk can be renamed
@@ -112,9 +148,11 @@ def _publish_local(source: str, target: str) -> None:
         os.unlink(source)
         source = copy
     _sync(source)
+    status = os.stat(source)  # before others may replace it
     os.replace(source, target)
     _sync(folder)
     _own.discard(source)
+    return SourceInfo(target, status.st_size, status.st_mtime_ns)
 
 
 def _sync(path: str) -> None:
@@ -125,9 +163,9 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def _upload(local_file: str, place: Place) -> None:
+def _upload(local_file: str, place: Place) -> SourceInfo:
     size = os.path.getsize(local_file)
-    with open(local_file, "rb") as file:
+    with open(local_file, "rb") as file, vitals.storage():
         # Closing a stream, all that pyarrow offers after an error, completes the object: so what can fail here is done
         # before it is begun, for all but the largest files.
         part = file.read(COPY_BYTES)
@@ -136,9 +174,10 @@ def _upload(local_file: str, place: Place) -> None:
                 stream.write(part)
                 vitals.moved_bytes += len(part)
                 part = file.read(COPY_BYTES)
-    stored = filesystem(place).get_file_info(place.path).size
-    if stored != size:
-        raise OSError(f"{place.uri} holds {stored} bytes after an upload of {size}")
+    stored = stat(place.uri)
+    if stored.size != size:
+        raise OSError(f"{place.uri} holds {stored.size} bytes after an upload of {size}")
+    return stored
 
 
 def _sweep_local(folder: str) -> int:
@@ -152,7 +191,9 @@ def _sweep_local(folder: str) -> int:
         if match is None or entry.path in _own:
             continue
         with contextlib.suppress(OSError):
-            if _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
+            # Not in _own, so what bears this process's number was left by an earlier one of that number.
+            left = match["host"] == _host() and int(match["pid"]) == os.getpid()
+            if left or _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
                 os.unlink(entry.path)
                 removed += 1
     return removed
@@ -163,8 +204,6 @@ def _gone(host: str, pid: int, mtime: float) -> bool:
         return True
     if host != _host():
         return False
-    if pid == os.getpid():  # not in _own: left by an earlier process of this number
-        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

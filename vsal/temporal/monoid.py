@@ -7,6 +7,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from vsal.state import Stateful
+
 Mask = npt.NDArray[np.float32]  # [h, w] in 0..1
 Real = npt.NDArray[np.float64]
 
@@ -50,7 +52,7 @@ class Aggregator(Protocol[State]):
         """
 
 
-class Fold(Generic[State]):
+class Fold(Stateful, Generic[State]):
     """A running combination: what an aggregator has seen so far.
 
     >>> fold = Fold(Mean())
@@ -59,6 +61,8 @@ class Fold(Generic[State]):
     >>> fold.mask()
     array([[0.5]], dtype=float32)
     """
+
+    STATE = ("_state",)
 
     def __init__(self, aggregator: Aggregator[State]) -> None:
         self._aggregator = aggregator

@@ -7,12 +7,14 @@ later frame can change it. It holds a few frames at most, whatever the title's l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from vsal.state import Stateful
 
 Scores = npt.NDArray[np.float64]
 Times = npt.NDArray[np.float64]
@@ -31,7 +33,10 @@ class Shot:
 
 
 class CutDecider(Protocol):
-    """Decides cuts over a title's whole series of frames; a cut is the number of the first frame of a shot."""
+    """Decides cuts over a title's whole series of frames; a cut is the number of the first frame of a shot.
+
+    It is `Stateful`: what it has seen can be taken out, and put into another one of the same rule.
+    """
 
     def push(self, scores: Scores, times_s: Times, tiny: Tiny | None = None) -> None:
         """Takes the next frames: cut score [n], time in the title [n], 48x27 RGB pictures [n, 27, 48, 3]."""
@@ -46,8 +51,14 @@ class CutDecider(Protocol):
     def close(self) -> list[int]:
         """The remaining cuts, after the last frame."""
 
+    def state(self) -> dict[str, Any]:
+        """What it has seen."""
 
-class _Found:
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up what another one has seen."""
+
+
+class _Found(Stateful):
     """Cuts found and not yet taken."""
 
     def __init__(self) -> None:
@@ -68,6 +79,8 @@ class AdaptiveCuts(_Found):
         window: neighbours on each side.
         min_shot_s: time after a cut in which no other is accepted.
     """
+
+    STATE = ("_cuts", "_frames", "_last_cut_s", "_scores", "_times")
 
     def __init__(
         self, ratio: float = 3.0, min_score: float = 15.0, window: int = 2, min_shot_s: float = MIN_SHOT_S
@@ -124,6 +137,8 @@ class ContentCuts(_Found):
 
     Cuts that follow each other faster than the minimum length are merged into one at their end.
     """
+
+    STATE = ("_cuts", "_frames", "_last_above", "_merge_enabled", "_merge_from_s")
 
     def __init__(self, threshold: float = 27.0, min_shot_s: float = MIN_SHOT_S) -> None:
         super().__init__()
@@ -187,6 +202,7 @@ class TransNetCuts(_Found):
     """
 
     WINDOW, STEP, MARGIN = 100, 50, 25
+    STATE = ("_cuts", "_held", "_frames", "_decided", "_in_transition")
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsal.cli.options import verb
-from vsal.cli.progress import display, failure_lines, span
+from vsal.cli.progress import display, failure_lines, span, stopped_lines
 from vsal.cli.screen import Screen
 from vsal.encode.settings import Budget, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 SHARE_MISSED = 0.02  # of the bits: what is told of
 RUN = frozenset(
-    {"attempts", "stall_s", "title_timeout_s", "max_failed", "force", "titles_in_flight", "object_store_mb"}
-)
+    {
+        "attempts", "stall_s", "title_timeout_s", "max_failed", "force", "retry_failed", "titles_in_flight",
+        "object_store_mb",
+    }
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -108,8 +111,7 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
     told = [f"[bold]{done} encoded[/], {skipped} already there, {failed} failed, in {span(summary.seconds)}"]
     if done:
         frames, size = summary.total("frames"), summary.total("bytes")
-        video_s = sum(outcome.duration_s for outcome in summary.outcomes if outcome.status == "done")
-        rate = f", {size * 8 / 1000 / video_s:.0f} kb/s" if video_s else ""
+        rate = f", {size * 8 / 1000 / summary.video_s:.0f} kb/s" if summary.video_s else ""
         speed = frames / max(summary.seconds - summary.startup_s, 1e-9)
         told.append(f"{frames} frames, {size / 1e6:.1f} MB{rate}: {speed:.0f} frames/s")
     for outcome in summary.outcomes:
@@ -125,6 +127,7 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
         if left_out:
             told.append(f"{name}: not kept: {escape(', '.join(left_out))}")
     told += failure_lines(summary.failed(), f"{summary.place[1]}/runs/{summary.run_id}.json")
+    told += stopped_lines(summary)
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:

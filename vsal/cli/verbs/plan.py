@@ -44,6 +44,8 @@ def plan(
     """
     from vsal import storage
     from vsal.catalog import read_catalog
+    from vsal.distributed import parts
+    from vsal.distributed.known import committed_files
     from vsal.planning import plan_titles
     from vsal.saliency.contract import read_contract
     from vsal.saliency.fit import require_fit
@@ -54,16 +56,17 @@ def plan(
     model = load_model(settings.model, accept_licence=run.accept_licence)
     wants = require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
     segment_s = math.inf if wants.ordered else run.segment_s  # a model with a memory needs titles in one piece
+    known = committed_files(parts.read_all(out).table) if out else None
     plans = []
     with screen.log.status(f"reading {len(titles)} headers"):
-        for item in plan_titles(titles, out, settings, model.sha256, segment_s=segment_s, force=run.force):
+        for item in plan_titles(titles, out, settings, model.sha256, segment_s=segment_s, force=run.force, known=known):
             plans.append(item)
     totals = _totals(plans)
     chosen = {"saliency_mode": settings.saliency_mode, "model": model.name, "aggregator": settings.aggregator}
     screen.document({**chosen, "totals": totals, "titles": [item.document() for item in plans]})
     if not screen.as_json:
         screen.show(_table(plans), *_words(totals, len(plans)), _by(chosen))
-    return 0 if totals["failed"] <= run.max_failed else 1
+    return 0 if totals["failed"] <= run.failures_allowed(len(plans)) else 1
 
 
 def _totals(plans: Sequence[TitlePlan]) -> dict[str, Any]:

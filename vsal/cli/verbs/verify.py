@@ -66,8 +66,12 @@ def _proved(
 
     try:
         record = json.loads(storage.read_bytes(record_uri))
-        settings, output, gain = EncodeSettings.from_json(record["settings"]), record["output"], record["gain"]
-    except (ValueError, KeyError, TypeError) as error:
+        settings, output, gain = (
+            EncodeSettings.from_json(record["settings"]),
+            record["outputs"][0]["name"],
+            record["gain"],
+        )
+    except (ValueError, LookupError, TypeError) as error:
         told = f"{record_uri} is no record of an encode ({type(error).__name__}: {error}): encode the title again"
         raise TitleFailed(Reason.UNREADABLE, told) from error
     twin = None if plain is None else storage.join(plain, output)

@@ -35,8 +35,8 @@ def chunk_task(ticket: Ticket, spec: ChunkSpec) -> Answer:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def join_task(ticket: Ticket, plan: EncodePlan, done: list[ChunkDone]) -> Answer:
+def join_task(ticket: Ticket, plan: EncodePlan, done: list[ChunkDone], lease: str) -> Answer:
     """Joins a title's chunks and publishes the finished file; returns its record."""
     with working(ticket, Reason.WRITE_FAILED) as beat:
-        record = finish(plan, done)
+        record = finish(plan, done, lease)
         return Answer(record, seconds=beat.seconds)

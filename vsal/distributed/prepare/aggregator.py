@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vsal.distributed.prepare.open_title import OpenTitle
     from vsal.planning import WorkItem
     from vsal.video.probe import VideoInfo
+    from vsal.video.segments import Segment
 
 
 class Aggregator:
@@ -26,9 +27,9 @@ class Aggregator:
     """
 
     def __init__(self, ticket: Ticket) -> None:
-        from vsal.distributed.prepare.open_title import OpenTitle
+        from vsal.distributed.prepare.open_title import open_title
 
-        self._make = OpenTitle
+        self._make = open_title
         self._open: dict[str, OpenTitle] = {}
         self._attendance = Attendance(ticket)
 
@@ -36,15 +37,21 @@ class Aggregator:
         """Answers once the actor is up."""
         return report()
 
-    def begin(self, box: Box, attempt_id: str, item: WorkItem, info: VideoInfo, segments: int) -> None:
-        """Opens a title; an earlier attempt at it is given up.
+    def begin(
+        self, box: Box, attempt_id: str, item: WorkItem, info: VideoInfo, segments: list[Segment], anew: bool
+    ) -> list[Segment]:
+        """Opens a title, at its last checkpoint if it has one; an earlier attempt at it is given up.
 
         Args:
             box: the job.
             attempt_id: names this attempt in all further calls.
             item: the title.
             info: what the probe found.
-            segments: how many segments the title was cut into.
+            segments: that the title was cut into.
+            anew: its checkpoints are not to be trusted.
+
+        Returns:
+            The segments that are to be scanned: those behind the checkpoint.
 
         Raises:
             StepFailed: the place cannot be written to.
@@ -53,7 +60,8 @@ class Aggregator:
             for other, title in list(self._open.items()):
                 if title.title_id == item.title.title_id:
                     self._abandon(other)
-            self._open[attempt_id] = self._make(unboxed(box), item, info, segments)
+            title = self._open[attempt_id] = self._make(unboxed(box), item, info, segments, anew)
+            return title.segments
 
     def add(self, attempt_id: str, chunk: Any, masks: Masks | None) -> int:
         """Takes in a chunk of a scan with its masks; answering is the acknowledgement.
@@ -65,8 +73,8 @@ class Aggregator:
         with self._attendance.busy(), failures_told(Reason.WRITE_FAILED):
             return self._title(attempt_id).add(chunk, masks)
 
-    def finish(self, attempt_id: str) -> Mapping[str, int | str]:
-        """Writes the last rows and commits the manifest file; returns the title's counts.
+    def finish(self, attempt_id: str) -> Mapping[str, Any]:
+        """Writes the last rows and commits the manifest file; returns the title's counts, and the file.
 
         Raises:
             StepFailed: as above, or the title has no frame; nothing is committed then.

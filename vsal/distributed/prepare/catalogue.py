@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import ray
 
 from vsal import storage
 from vsal.assembly.cuts import make_cut_decider
 from vsal.catalog import Title
+from vsal.distributed import journal
 from vsal.distributed.cluster import check_budget, cluster_size, join_bytes, ray_cluster
 from vsal.distributed.credit import Credit
+from vsal.distributed.known import committed_files, failed_titles, settled_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Summary, new_run_id
+from vsal.distributed.outcomes import OnProgress, Outcome, Summary, new_run_id
 from vsal.distributed.prepare import tasks
+from vsal.distributed.prepare.checkpoints import sweep_checkpoints
 from vsal.distributed.prepare.job import Job
-from vsal.distributed.prepare.ledger import Ledger
 from vsal.distributed.prepare.pools import start_pools
 from vsal.distributed.prepare.tasks import window_bytes
 from vsal.distributed.prepare.work import PrepareWork
-from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.record import RunRecord
+from vsal.distributed.run import Run
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
-from vsal.planning import work_list
+from vsal.planning import WorkItem, work_list
 from vsal.saliency.contract import read_contract
 from vsal.saliency.fit import require_fit
 from vsal.saliency.registry import load_model
@@ -70,38 +74,79 @@ def prepare_catalogue(
     settings = settings.pinned(shot_model)
     model_input = require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
     make_cut_decider(settings, shot_model)  # a cut model that does not load stops the run here
-    items = work_list(titles, out, settings, model.sha256)
-    ledger = Ledger(out, len(titles), began)
-    ledger.settle_known(items, force=run.force)
-    todo = [item for item in items if item.failure is None and (run.force or not item.committed)]
-    startup_s = seconds = time.perf_counter() - began
-    if todo:
-        with ray_cluster(run, address):
-            size, window = cluster_size(), window_bytes(settings, model_input)
-            check_budget(size, run, window)
-            warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1), tasks.__name__)
-            watch = Watch()
-            pools = start_pools(model.data, run, size, watch)
-            try:
-                ray.wait(warming, num_returns=len(warming), timeout=WARM_S)
-                startup_s = time.perf_counter() - began
-                job = Job(out, settings, run, model.name, model.sha256, model_input, shot_model, int(size.cpus), pools)
-                credit = Credit(size.cpus, join_bytes(size, run, window))
-                metrics = RunMetrics("prepare", TOTALS)
-                Run(PrepareWork(job, todo), run, ledger, credit, watch, metrics, on_progress).work()
-            finally:
-                pools.stop()
-                watch.close()
-            seconds = time.perf_counter() - began  # without Ray's shutdown
-    summary = Summary(
-        run_id=new_run_id(),
-        place=("out", out),
-        outcomes=ledger.in_order([title.title_id for title in titles]),
-        seconds=seconds,
-        startup_s=startup_s,
-        max_failed=run.max_failed,
-        totals=TOTALS,
-        settings={**settings.shaping(), "model": model.name, "model_sha256": model.sha256},
-    )
-    ledger.write(summary)
-    return summary
+    run_id = new_run_id()
+    known = journal.read_known(out, run_id)
+    if run.retry_failed:
+        titles = _failed_of(titles, known)
+    committed, journaled = committed_files(known), settled_titles(known)
+    items = work_list(titles, out, settings, model.sha256, committed)
+    shaping = {**settings.shaping(), "model": model.name, "model_sha256": model.sha256}
+    with RunRecord("prepare", run_id, ("out", out), len(titles), began, run, shaping) as record:
+        todo, skipped = [], []
+        for item in items:
+            outcome = _known_outcome(item, run.force)
+            if outcome is None:
+                todo.append(item)
+            else:
+                title_id = item.title.title_id
+                skipped += [item] if outcome.status == "skipped" else []
+                news = title_id not in journaled or item.committed is not committed.get(title_id)
+                record.tally.settle(outcome, journaled=outcome.status == "failed" or news)
+        sweep_checkpoints(out, _fingerprints(skipped))  # of those whose run ended between commit and sweeping
+        del items, committed, known, journaled, skipped
+        startup_s = 0.0
+        if todo:
+            with ray_cluster(run, address):
+                size, window = cluster_size(), window_bytes(settings, model_input)
+                check_budget(size, run, window)
+                warming = warm_workers(min(int(size.cpus) + 1, len(todo) + 1), tasks.__name__)
+                watch = Watch()
+                pools = start_pools(model.data, run, size, watch)
+                try:
+                    ray.wait(warming, num_returns=len(warming), timeout=WARM_S)
+                    startup_s = time.perf_counter() - began
+                    job = Job(
+                        out, settings, run, model.name, model.sha256, model_input, shot_model, int(size.cpus), pools
+                    )
+                    credit = Credit(size.cpus, join_bytes(size, run, window))
+                    metrics = RunMetrics("prepare", TOTALS)
+                    work, tally, drain = PrepareWork(job, todo), record.tally, record.drain
+                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
+                finally:
+                    pools.stop()
+                    watch.close()
+        made = record.tally.made
+        views = (
+            lambda: sweep_maps(out),
+            lambda: sweep_checkpoints(out, _fingerprints(item for item in todo if made(item.title.title_id))),
+            lambda: journal.write_titles(out, run_id),
+        )
+        return record.end([title.title_id for title in titles], TOTALS, startup_s, views)
+
+
+def _fingerprints(items: Iterable[WorkItem]) -> set[str]:
+    return {item.fingerprint for item in items if item.fingerprint is not None}
+
+
+def sweep_maps(out: str) -> None:
+    """Removes what killed writers left."""
+    storage.sweep(storage.join(out, "maps"))
+
+
+def _failed_of(titles: Sequence[Title], known: Any) -> Sequence[Title]:
+    failed = failed_titles(known, "prepare")
+    return [title for title in titles if title.title_id in failed]
+
+
+def _known_outcome(item: WorkItem, force: bool) -> Outcome | None:
+    """Of a title that needs no work: it is committed, or cannot be looked at."""
+    title_id, uri, failure = item.title.title_id, item.title.uri, item.failure
+    if failure is not None:
+        return Outcome(title_id, uri, "failed", failure.reason, failure.detail, attempts=1)
+    if item.committed is None or force:
+        return None
+    figures = dict(item.committed.counts)
+    return Outcome(
+        title_id, uri, "skipped", path=f"maps/{title_id}.parquet", frames=figures.pop("frames", 0), figures=figures,
+        fingerprint=item.committed.fingerprint, file=item.committed.file,
+    )  # fmt: skip

@@ -6,7 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import ray
 
@@ -37,9 +37,9 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A title that is committed: its counts, and its length."""
+    """A title that is committed: its counts and its file, and its length."""
 
-    counts: dict[str, int]
+    counts: dict[str, Any]
     duration_s: float
 
 
@@ -143,9 +143,9 @@ def _in_order(job: Job, info: VideoInfo, chunks: Iterable[Chunk], actor: Any) ->
             yield ready, masks
 
 
-def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, int]:
+def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict[str, Any]:
     sessions = _sessions(job)
-    title = OpenTitle(job, item, info, segments=1)
+    title = OpenTitle(job, item, info, [WHOLE])
     waiting: deque[tuple[Chunk, Any]] = deque()
     chunks = scan_segment(info, WHOLE, scan_settings(job.settings, job.model_input), job.model_input.size_for)
 
@@ -165,6 +165,6 @@ def _prepare_here(job: Job, item: WorkItem, info: VideoInfo, beat: Beat) -> dict
                 add_next()
         while waiting:
             add_next()
-        return cast("dict[str, int]", dict(title.commit()))
+        return dict(title.commit())
     finally:
         title.abandon()

@@ -26,12 +26,16 @@ class _Long:
 
     Attributes:
         beginnings: how often an aggregator was asked to open it.
+        anew: its pieces did not fit: what was kept of it is not to be trusted.
+        segments: that are to be scanned in this attempt.
         scanned: indices of segments that are done.
         failed: its outcome, while what it left is cleared away.
     """
 
     cut: Cut
     beginnings: int = 0
+    anew: bool = False
+    segments: list[Segment] = field(default_factory=list)
     scanned: set[int] = field(default_factory=set)
     failed: Outcome | None = None
 
@@ -79,14 +83,15 @@ class PrepareWork:
             return self._begin(item)
         title = self._long[item.title_id]
         if step.name == "begin":
-            return [self._scan(item, title, segment) for segment in title.cut.segments]
+            title.segments = value
+            return [self._scan(item, title, segment) for segment in title.segments]
         if step.name == "finish":
             del self._long[item.title_id]
             return self._done(item, value, title.cut.info.duration_s or 0.0)
         if step.name == "abandon":
             return self._settled(item)
         title.scanned.add(step.content)
-        return [self._call("finish", item, "committing it")] if len(title.scanned) == len(title.cut.segments) else []
+        return [self._call("finish", item, "committing it")] if len(title.scanned) == len(title.segments) else []
 
     def failed(self, item: Item, step: Step, failure: Failure) -> Sequence[Step] | Outcome:
         """A title that cannot go on as it is begins again, in one piece if need be; or it has failed."""
@@ -98,9 +103,9 @@ class PrepareWork:
             return outcome
         if title.failed is not None:  # abandoning it failed: its aggregator is lost, and its memory with it
             return self._settled(item)
-        if failure.rule == BROKEN_JOIN and len(title.cut.segments) > 1:
+        if failure.rule == BROKEN_JOIN and title.segments != [WHOLE]:
             # No clean entry points after all (intra refresh, a wrong index): in one piece there are no joins.
-            title.cut = replace(title.cut, segments=[WHOLE])
+            title.cut, title.anew = replace(title.cut, segments=[WHOLE]), True
             return self._begin(item)
         if failure.rule == STALE and title.beginnings < BEGINNINGS:
             return self._begin(item)
@@ -111,11 +116,11 @@ class PrepareWork:
         title = self._long[item.title_id]
         title.beginnings += 1
         title.scanned.clear()
-        aggregator, segments = self._job.pools.aggregator_of(item.title_id), len(title.cut.segments)
+        aggregator = self._job.pools.aggregator_of(item.title_id)
 
         def start(ticket: Ticket) -> Any:
             return aggregator.begin.remote(
-                self._box, self._attempt_id(item), item.content, title.cut.info, segments
+                self._box, self._attempt_id(item), item.content, title.cut.info, title.cut.segments, title.anew
             )  # fmt: skip
 
         return [Step("begin", start, what="opening it", cpus=0)]
@@ -127,7 +132,7 @@ class PrepareWork:
         def start(ticket: Ticket) -> Any:
             return task.remote(ticket, self._box, attempt_id, item.title_id, info, segment)
 
-        count = len(title.cut.segments)
+        count = len(title.segments)
         seconds = min(job.run.segment_s, info.duration_s or job.run.segment_s) if count > 1 else info.duration_s or 0.0
         return Step(
             f"scan {segment.index}",
@@ -156,5 +161,6 @@ class PrepareWork:
         figures = dict(counts)
         return Outcome(
             item.title_id, item.uri, "done", path=f"maps/{item.title_id}.parquet",
-            frames=figures.pop("frames"), detail=figures.pop("detail"), duration_s=duration_s, figures=figures,
+            frames=figures.pop("frames"), detail=figures.pop("detail"), duration_s=duration_s,
+            fingerprint=item.content.fingerprint, file=figures.pop("file"), figures=figures,
         )  # fmt: skip

@@ -63,6 +63,8 @@ class Encoder(ABC):
         rate_options: its own options that ask for a rate or a quality in another way, of which it follows one alone.
         default_preset: likewise its own word.
         cell: side of the squares in which it takes offsets, in luma samples.
+        takes_regions: whether it takes rectangles, of which `max_rectangles` of the settings is the most.
+        maps_version: of the way in which maps are put to it; raised when the same maps come to another bitstream.
         reports_qp: whether a decoder tells the QP of each block of its bitstream.
         says_aspect: whether its bitstream tells the shape of the pixels.
         says_siting: whether its bitstream tells where the samples of chroma lie.
@@ -79,6 +81,8 @@ class Encoder(ABC):
     crf_options: ClassVar[tuple[str, ...]] = ("crf",)
     rate_options: ClassVar[tuple[str, ...]] = ("qp", "b", "bitrate")
     cell: ClassVar[int] = MACROBLOCK
+    takes_regions: ClassVar[bool] = False
+    maps_version: ClassVar[int] = 1
     reports_qp: ClassVar[bool] = False
     says_aspect: ClassVar[bool] = True
     says_siting: ClassVar[bool] = True

@@ -57,6 +57,7 @@ class LibavEncoder(Encoder):
     takes_any_option: ClassVar[bool] = False
     takes_odd_sides: ClassVar[bool] = False
     delay_frames: ClassVar[int] = 0
+    takes_regions = True
 
     @abstractmethod
     def own_options(self, settings: EncodeSettings) -> tuple[dict[str, str], dict[str, str]]:

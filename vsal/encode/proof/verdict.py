@@ -19,7 +19,7 @@ QP_NOISE = 0.8  # deviation from the map by rounding in encode and twin, and by 
 # lies there exactly (1); what lies in its place is at -1. Motion carries what a map did along with the picture, so the
 # middle would be too early.
 DISPLACED_SHARE = 0.25
-DISPLACED_LEAST = 0.005  # of correlation: less is noise, and a map so even says nothing of its place
+DISPLACED_LEAST = 0.002  # of correlation: less is noise, and a map so even says nothing of its place
 
 
 class Verdict(StrEnum):
