@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.encode.titles import write_manifest, write_source
 from tests.evaluate import sets
 from vsal.catalog import Title, read_catalog
 from vsal.cli.app import build as command
@@ -20,7 +23,9 @@ from vsal.evaluate.roi.arms import ELSEWHERE, PLAIN, STATUS_QUO, TRUTH, UNIFORM,
 from vsal.evaluate.roi.catalogue import evaluate_here, judged_titles
 from vsal.evaluate.roi.ladder import Ladder, Rates
 from vsal.evaluate.roi.table import RoiTable
+from vsal.manifest import read_manifest
 from vsal.settings import RunSettings
+from vsal.settings_file import SettingsFile, read_settings, write_settings
 
 CRFS = (20.0, 26.0, 32.0, 38.0)
 
@@ -138,3 +143,74 @@ def test_the_command_prints_account_table_and_verdict(
     assert code == 2
     assert "cannot judge the arm kin" in err
     assert call(*asked, "--crf", "x265=24")[0] == 2
+
+
+def test_settings_that_were_found_are_taken_by_prepare_and_encode(
+    root: Path, tmp_path: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            command()(args=[str(word) for word in words], prog_name="vsal")
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    file = tmp_path / "settings.json"
+    prepare = {"model": "image_saliency_student_small_v2", "qp_floor": 0.15, "qp_limit": 5}
+    write_settings(str(file), SettingsFile("x264", prepare, {"aq-strength": "0.4"}, "superfast", ("Keiba",)))
+    out, dest = tmp_path / "out", tmp_path / "encoded"
+    code, err = call("prepare", root / "Keiba.mp4", "--out", out, "--settings", file, "--qp-limit", 4)
+    assert code == 0, err
+    with read_manifest(str(out)).title("Keiba") as title:
+        assert title.model["name"] == "image_saliency_student_small_v2"
+        assert (title.settings["qp_floor"], title.settings["qp_limit"]) == (0.15, 4)  # the option overrides the file
+    code, err = call("encode", out, "--dest", dest, "--settings", file, "--crf", 30)
+    assert code == 0, err
+    record = json.loads((dest / "Keiba.encode.json").read_text())
+    assert record["settings"]["codec"] == "x264"
+    assert (record["settings"]["encoder_options"], record["settings"]["preset"]) == (
+        {"aq-strength": "0.4"},
+        "superfast",
+    )
+    assert "Maps do not pay for Keiba" in err
+    code, err = call("encode", out, "--dest", dest, "--settings", file, "--codec", "x265")
+    assert code == 2
+    assert "was found for x264, not for x265" in err
+    for broken in ("{", "{}", '{"vsal_settings": 1, "codec": 7}', '{"vsal_settings": 1, "codec": "x264", "colour": 1}'):
+        file.write_text(broken)
+        code, err = call("prepare", root / "Keiba.mp4", "--out", out, "--settings", file)
+        assert code == 2, broken
+        assert "is no settings file" in err
+    assert call("prepare", root / "Keiba.mp4", "--out", out, "--settings", tmp_path / "nothing")[0] == 2
+
+
+@pytest.mark.long
+def test_tuning_writes_settings_that_were_crossed(
+    tmp_path: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks, out = [], tmp_path / "out"
+    (tmp_path / "clips").mkdir()
+    for number, name in enumerate(("Keiba", "Vidyo1", "Male", "ParkScene", "Traffic", "BQSquare")):
+        source = write_source(tmp_path / "clips" / f"{name}.mp4", 24, width=320 + 16 * number)
+        write_manifest(out, source, title_id=name)  # a blob that walks to the right, and the looks with it
+        for part in range(3):
+            at = {"x": 0.2 + 0.6 * part / 7, "y": 0.5, "start_ms": round(part * 1000 / 3), "duration_ms": 333}
+            looks += [{"clip": name, "observer": observer, **at} for observer in (1, 2)]
+    pq.write_table(pa.Table.from_pylist(looks), tmp_path / "fixations.parquet")
+    with pytest.raises(SystemExit) as ended:
+        command()(
+            args=[
+                "evaluate", "roi", str(tmp_path / "clips"), "--dest", str(tmp_path / "dest"), "--tune",
+                "--weights", f"gaze:{tmp_path / 'fixations.parquet'}", "--crf", "16,24,32,40", "--preset", "superfast",
+                "--arm", f"blob:maps={out}",
+            ],
+            prog_name="vsal",
+        )  # fmt: skip
+    shown = capsys.readouterr()
+    assert ended.value.code == 0, shown.err
+    assert "Held out, psnr_alone" in shown.err
+    found = read_settings(str(tmp_path / "dest" / "settings-x264.json"))
+    assert {"qp_mapping", "qp_floor", "qp_limit", "qp_offset"} <= set(found.prepare)
+    assert found.found["guard"] == ["psnr", 0.05]
+    assert found.found["held_out"]["psnr_alone"]["titles"] == 6
+    assert found.found["held_out"]["psnr_alone"]["mean"] < 0
+    assert "tuned for x264" in shown.out
+    assert "mild settings: VMAF is not measured" in shown.err

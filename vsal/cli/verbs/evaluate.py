@@ -15,6 +15,7 @@ from vsal.settings import SHIPPED_MODEL, AggregatorName, PrepareSettings, RunSet
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vsal.evaluate.roi.table import RoiTable
     from vsal.evaluate.saliency.table import Evaluation
 
 AGGREGATORS: tuple[str, ...] = get_args(AggregatorName)
@@ -214,6 +215,9 @@ def roi(
     equal_spread: Annotated[
         float | None, typer.Option(min=0.1, help="QP: every arm once more with offsets that deviate by so much.")
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="First search the strength of the first --arm; writes settings files.")
+    ] = False,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join, host:port or 'auto' \\[default: start Ray here].")
     ] = None,
@@ -240,19 +244,37 @@ def roi(
 
     if metrics not in ("basic", "full"):
         raise SettingsError(f"--metrics is basic or full, not {metrics!r}")
-    account = open_account(weights, dest)
-    arms = [status_quo(), *(parse_arm(text) for text in arm or ["default"])]
+    account, titles = open_account(weights, dest), read_catalog(catalog)
+    asked = [parse_arm(text) for text in arm or ["default"]]
+    rates = rates_of(codec or ["x264"], crf or [], preset or [], encoder_option or [])
+    measured = Metrics(metrics == "full", every)
+    if tune:
+        from vsal.cli.roi_tune import tune as tuned
+        from vsal.distributed.cluster import ray_cluster
+        from vsal.errors import RunStopped
+
+        independent(account, asked)
+        bare = Ladder(dest, account, (), rates, measured, seconds, shots_per_title)
+        with ray_cluster(run, address), display(screen.log) as report:  # one cluster for all rounds
+
+            def round_of(ladder: Ladder) -> RoiTable:
+                summary, table = evaluate_catalogue(titles, ladder, run, address=address, on_progress=report)
+                if summary.stopped:
+                    raise RunStopped(summary.stopped)
+                return table
+
+            asked += tuned(bare, asked[0], round_of, screen.note)
+    arms = [status_quo(), *asked]
     has_truth = not isinstance(account, NoAccount) and account.name.partition(":")[0] in ("gaze", "mask")
     standing = with_controls(arms, has_truth)
     if equal_spread is not None:
         standing += at_spread(standing, equal_spread)
     standing, left_out = independent(account, standing)
-    rates = rates_of(codec or ["x264"], crf or [], preset or [], encoder_option or [])
-    ladder = Ladder(dest, account, tuple(standing), rates, Metrics(metrics == "full", every), seconds, shots_per_title)
+    ladder = Ladder(dest, account, tuple(standing), rates, measured, seconds, shots_per_title)
     for text in left_out:
         screen.note(text)
     with display(screen.log) as report:
-        summary, table = evaluate_catalogue(read_catalog(catalog), ladder, run, address=address, on_progress=report)
+        summary, table = evaluate_catalogue(titles, ladder, run, address=address, on_progress=report)
     screen.document(summary.document() | {"left_out": left_out, "evaluation": document_of(table)})
     done, failed = (summary.count(status) for status in ("done", "failed"))
     screen.show(
