@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from vsal.cli.screen import Screen
 from vsal.errors import RunStopped, SettingsError, Terminated, VsalError
 from vsal.settings import PrepareSettings, RunSettings, checked
+from vsal.settings_file import read_settings
 
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command may well succeed, here or elsewhere
 
@@ -71,7 +72,8 @@ def verb(
     """Make a function a verb: settings as options, --json and --debug, errors as one message and an exit code.
 
     The function takes `screen: Screen`, its own parameters, and `settings: PrepareSettings` and `run: RunSettings` for
-    the groups asked for. What it returns is the exit code; None is 0.
+    the groups asked for. Where it takes `settings_file`, what that file says of prepare holds where no option does.
+    What it returns is the exit code; None is 0.
 
     Args:
         groups: the settings whose fields become options.
@@ -92,8 +94,11 @@ def verb(
             typed = {name: given.pop(name) for names in fields.values() for name in names}
 
             def body() -> int | None:
+                file = given.get("settings_file")
                 for group, names in fields.items():
                     values = {n: _read(typed[n], group.model_fields[n]) for n in names if typed[n] is not None}
+                    if file is not None and group is PrepareSettings:
+                        values = dict(read_settings(file).prepare) | values
                     given["settings" if group is PrepareSettings else "run"] = checked(group, values)
                 return function(screen=screen, **given)
 
