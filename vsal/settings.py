@@ -62,6 +62,7 @@ class PrepareSettings(_Settings):
     shot_detector: ShotDetectorName = "adaptive"
     shot_model: str | None = None  # a TransNetV2 ONNX file
     min_shot_s: Annotated[float, Field(ge=0)] = 0.6
+    regions: str | None = None  # a file of regions that somebody marked, merged with the maps
     exact_decode: bool = False  # run the loop filter too
     qp_mapping: Literal["rd", "linear"] = "rd"
     qp_floor: Annotated[float, Field(gt=0, le=1)] = 0.08

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.golden.cases import MADE_UP, Arrays, cases, kept
-from vsal.assembly.maps import LEVEL_STEP
 from vsal.manifest.fingerprints import ALGORITHMS
+from vsal.roi.levels import LEVEL_STEP
 
 Cases = dict[str, tuple[dict[str, int], Arrays]]
 # Other processors add up in another order: some blocks may come out a level further.

@@ -43,6 +43,7 @@ OTHER: dict[str, Any] = {
     "qp_mapping": {"linear": "rd"},
     "qp_floor": 0.5,
     "qp_limit": 3,
+    "regions": "sha256:1",
     "qp_offset": 3,
 }
 ALL = frozenset(UNDER)
@@ -63,6 +64,7 @@ MOVES: dict[str, frozenset[str]] = {
     "qp_mapping": ALL,
     "qp_floor": ALL - {"linear"},
     "qp_limit": ALL,
+    "regions": ALL,  # of a title that has some: a hash of what they say
     "qp_offset": frozenset({"linear"}),
 }
 

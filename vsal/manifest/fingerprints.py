@@ -39,7 +39,7 @@ _VARIANTS = {"cuts": "shot_detector", "aggregate": "aggregator", "qp": "qp_mappi
 
 # Under these values a setting changes nothing of what there was before it: it is left out then. A new setting gets a
 # row, and does no title again that does not use it. A default that changes later is no reason to change a row.
-NEUTRAL: dict[str, Any] = {"exact_decode": False}
+NEUTRAL: dict[str, Any] = {"exact_decode": False, "regions": None}
 
 
 def algorithms(settings: Mapping[str, Any]) -> dict[str, int]:
