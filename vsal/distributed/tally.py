@@ -88,7 +88,7 @@ class Tally:
         self._lost_frames += frames
 
     def tell(self, **facts: Any) -> None:
-        """More for `vsal status`: plain values, such as `sick` nodes or what the run `waits_for`, until told anew."""
+        """More for `vsal status`, as plain values: `sick` nodes, what the run `waits_for`; until they are told anew."""
         self._facts |= facts
 
     def made(self, title_id: str) -> bool:

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command("remap")(remap)
 
 
-@verb(PrepareSettings, only=frozenset({"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}))
+@verb(PrepareSettings, only=frozenset({"qp_mapping", "qp_floor", "qp_limit", "qp_offset", "regions"}))
 def remap(
     screen: Screen,
     settings: PrepareSettings,
@@ -29,16 +29,21 @@ def remap(
 ) -> int:
     """Write a manifest anew with another QP mapping, without running a model.
 
-    Saliency stays as it is. A later `vsal prepare` with the same mapping into the new place finds its titles done.
+    Saliency stays as it is, but for --regions. A later `vsal prepare` with the same mapping into the new place finds
+    its titles done.
     """
     from rich.markup import escape
 
     from vsal import manifest
+    from vsal.regions import read_regions
     from vsal.roi.qp import QpMapping
 
     mapping = QpMapping.of_settings(settings.model_dump())
+    regions = read_regions(settings.regions) if settings.regions else None
+    if regions is not None:
+        regions.require_any(manifest.read_manifest(source).title_ids())
     with screen.log.status("remapping"):
-        records = manifest.remap(source, out, mapping)
+        records = manifest.remap(source, out, mapping, regions=regions)
     _journal(out, records)
     counts = {status: sum(r.status == status for r in records) for status in ("done", "skipped", "failed")}
     failed = [record for record in records if record.status == "failed"]
