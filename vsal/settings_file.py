@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vsal import storage
 from vsal.errors import SettingsError
 
 
@@ -34,6 +33,8 @@ class SettingsFile:
 
 def write_settings(uri: str, settings: SettingsFile) -> None:
     """Write a settings file, JSON."""
+    from vsal import storage  # here, since it loads pyarrow, which no help text waits for
+
     storage.write_bytes(uri, (json.dumps({"vsal_settings": 1, **asdict(settings)}, indent=1) + "\n").encode())
 
 
@@ -43,6 +44,8 @@ def read_settings(uri: str) -> SettingsFile:
     Raises:
         SettingsError: there is none, or it is none.
     """
+    from vsal import storage
+
     try:
         document = json.loads(storage.read_bytes(uri))
         if document.pop("vsal_settings") != 1:
