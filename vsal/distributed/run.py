@@ -16,13 +16,14 @@ from typing import Any
 
 import ray
 
-from vsal.distributed.cluster import cluster_size
+from vsal.distributed.cluster import cluster_size, idle_cpus
 from vsal.distributed.credit import Credit
 from vsal.distributed.failures import OVERTIME, Failure, classify
 from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, largest_first
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Outcome, Progress
 from vsal.distributed.pulse import stalled
+from vsal.distributed.starts import Starts
 from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Answer, Item, Step, Work
@@ -69,6 +70,7 @@ class Run:
         self._open: dict[str, TitleInFlight] = {}
         self._submitted: dict[Any, Submitted] = {}
         self._serial = itertools.count()
+        self._starts = Starts()
         self._looked_at = self._sized_at = time.monotonic()
         self._most_open = 0
         self._resize()
@@ -124,6 +126,7 @@ class Run:
             return
         self._submitted[reference] = title.running[step.name] = Submitted(title, step, key, reference, limit_s)
         self._credit.take(title.item.title_id, step)
+        self._starts.given(key, step.cpus, limit_s, time.monotonic())
 
     def _ended(self) -> list[Any]:
         """Steps that have ended; waits for one, but not for long."""
@@ -145,6 +148,7 @@ class Run:
         answer, failure = (None, None) if reference is None else submitted.answer()
         frames = self._watch.frames(submitted.key)
         self._watch.forget(submitted.key)
+        self._starts.over(submitted.key, step.cpus)
         del title.running[step.name]
         if submitted.cancelled is not None:
             failure = submitted.cancelled  # whatever its end looks like: it was asked for
@@ -232,8 +236,9 @@ class Run:
         self._looked_at = now
         self._watch.poll()
         self._restart_hung_actors()
+        late = dict(self._starts.late(self._watch.begun, self._cpus, idle_cpus, now))
         for submitted in list(self._submitted.values()):
-            self._judge(submitted, now)
+            self._judge(submitted, late.get(submitted.key), now)
         for title in list(self._open.values()):
             self._time(title, now)
         if now - self._sized_at > SIZE_S:
@@ -242,7 +247,7 @@ class Run:
         self._tally.look(self._open.values(), stages, self._cpus, self._credit.used_cpus)
         self._show(None)
 
-    def _judge(self, submitted: Submitted, now: float) -> None:
+    def _judge(self, submitted: Submitted, late: Failure | None, now: float) -> None:
         if submitted.reference not in self._submitted:  # its title has ended meanwhile
             return
         if submitted.cancelled is not None:
@@ -250,8 +255,11 @@ class Run:
                 log.warning("%s does not end though it was cancelled; left behind", submitted.key)
                 del self._submitted[submitted.reference]
                 self._take(submitted, None)
-        elif self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
-            submitted.cancelled, submitted.cancelled_at = stalled(submitted.limit_s), now
+            return
+        if self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
+            late = stalled(submitted.limit_s)
+        if late is not None:
+            submitted.cancelled, submitted.cancelled_at = late, now
             submitted.cancel()
 
     def _time(self, title: TitleInFlight, now: float) -> None:
