@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from jobs.arguments import job_arguments
 from vsal.cli import main
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """The command line of `vsal` for that of the job: it joins the cluster it runs on unless told otherwise."""
-    elsewhere = any(word == "--address" or word.startswith("--address=") for word in given)
-    return ["encode", *given, *([] if elsewhere else ["--address", "auto"])]
+    """The command line of `vsal` for that of the job."""
+    return job_arguments("encode", given)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"vsal.catalog"}),
     # Neither knows of the other: the model's input size reaches the decoder as a function.
     frozenset({"vsal.video", "vsal.saliency", "vsal.temporal", "vsal.roi"}),
-    frozenset({"vsal.manifest", "vsal.quality"}),
+    frozenset({"vsal.manifest", "vsal.quality", "vsal.regions"}),
     frozenset({"vsal.assembly"}),
     frozenset({"vsal.encode", "vsal.planning"}),
     frozenset({"vsal.evaluate"}),

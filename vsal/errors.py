@@ -39,6 +39,10 @@ class RunStopped(VsalError):
     """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the machine is wanted for something else, and the run may go on elsewhere. Exit code 75."""
+
+
 class TitleFailed(VsalError):
     """One title cannot be prepared or encoded; the run goes on with the others.
 

@@ -134,6 +134,7 @@ class RunSettings(_Settings):
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
     stall_s: Annotated[float, Field(gt=0)] = 300.0  # without progress of a step that has begun
     title_timeout_s: Annotated[float, Field(gt=0)] | None = None  # of work on a title; None: no limit
+    grace_s: Annotated[float, Field(ge=0)] = 1.0  # for open steps to end once the run is told to stop
     max_failed: Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(\d{1,2}(\.\d+)?|100)%$")] = (
         0  # or a share
     )

@@ -93,6 +93,15 @@ class Readout(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """See the class."""
+        return self.log_density(self.fine_features(features))
+
+    def log_density(self, fine: Tensor) -> Tensor:
+        """What is looked at, of `fine_features`: float [n, h / 8, w / 8]."""
+        logits = self.head(fine)
+        return logits[:, 0] + self.prior(logits)
+
+    def fine_features(self, features: list[Tensor]) -> Tensor:
+        """From the trunk's features to those that the density is read from, float [n, width, h / 8, w / 8]."""
         y = F.relu(self.lateral[-1](features[-1]))
         y = y + F.relu(self.context(y.mean((2, 3), keepdim=True)))
         for i in range(len(features) - 2, -1, -1):
@@ -100,8 +109,8 @@ class Readout(nn.Module):
             size = features[i].shape[2:]
             y = F.interpolate(y, size=size, mode="bilinear", align_corners=False)
             y = F.relu(y + self.lateral[i](features[i]))
-        logits = self.head(self.fine(y))
-        return logits[:, 0] + self.prior(logits)
+        fine: Tensor = self.fine(y)
+        return fine
 
 
 class GazeNet(nn.Module):

@@ -27,10 +27,12 @@ from torch import Tensor, nn
 
 from model.judging.evaluate import torch_predict
 from model.networks.gaze import GAZE_NETWORKS, make_gaze_network
+from model.networks.gaze_file import read_gaze_network
+from model.networks.gaze_video import GazeVideoNet
 from model.networks.named import NETWORKS, make_network
 from model.networks.student import saliency
 from model.networks.video_student import VideoStudent
-from model.shipping import gaze_export, video_export
+from model.shipping import gaze_export, gaze_video_export, video_export
 from model.shipping.registering import enter
 
 OPSET = 17
@@ -38,6 +40,7 @@ PARITY = 1e-3  # largest difference from torch, anywhere in any mask
 SIZE_MULTIPLE = 16
 DEFAULT_NAMES = {
     "gaze": "image_saliency_student_v2",
+    "gaze-video": "video_saliency_student_v2",
     "image": "image_saliency_student_v1",
     "video": "video_saliency_student_v1",
 }
@@ -150,6 +153,23 @@ def export_gaze(checkpoint: str, name: str, folder: Path) -> None:
     _tell(enter(folder, name, model_bytes, gaze_export.training_data(run)), model_bytes, state["step"], difference)
 
 
+def export_gaze_video(checkpoint: str, name: str, folder: Path) -> None:
+    """Write both forms of the video network of a checkpoint, NAME and NAME_step, and enter them."""
+    state, run = load_state(checkpoint)
+    twin = read_gaze_network(Path(run["init"]))
+    net = GazeVideoNet(twin.net)
+    net.load_state_dict(state["ema"])
+    net.eval()
+    forms = {
+        form: gaze_video_export.to_onnx(net, twin.input_pixels, step=form != name) for form in (name, f"{name}_step")
+    }
+    difference = gaze_video_export.parity(net, *forms.values())
+    hold(difference)
+    for form, model_bytes in forms.items():
+        entry = enter(folder, form, model_bytes, gaze_video_export.training_data(run))
+        _tell(entry, model_bytes, state["step"], difference)
+
+
 def export_video(checkpoint: str, name: str, folder: Path) -> None:
     """Write both forms of the video student of a checkpoint, NAME and NAME_step, and enter them."""
     state, run = load_state(checkpoint)
@@ -172,13 +192,14 @@ def _tell(entry: dict[str, object], model_bytes: bytes, step: int, difference: f
 def main() -> None:
     """Parse the command line and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["gaze", "image", "video"])
+    parser.add_argument("kind", choices=sorted(DEFAULT_NAMES))
     parser.add_argument("--checkpoint", required=True, help="last.pt of a training run")
     parser.add_argument("--name", help=f"of the file [default by kind: {DEFAULT_NAMES}]")
     parser.add_argument("--folder", default="model/shipped", type=Path, help="where the file and registry.json go")
     args = parser.parse_args()
     torch.set_num_threads(1)  # seconds of work; threads that wait for each other on a busy machine make minutes of it
-    export = {"gaze": export_gaze, "image": export_image, "video": export_video}[args.kind]
+    exports = {"gaze": export_gaze, "gaze-video": export_gaze_video, "image": export_image, "video": export_video}
+    export = exports[args.kind]
     export(args.checkpoint, args.name or DEFAULT_NAMES[args.kind], args.folder)
 
 

@@ -51,16 +51,36 @@ class Contract(nn.Module):
     def __init__(self, net: GazeNet) -> None:
         super().__init__()
         self.net = copy.deepcopy(net).cpu().eval()
-        for layer in self.net.modules():
-            if isinstance(layer, Conv) and layer.pad is not None:
-                # Written as a convolution that pads both sides, and corrected in the graph: torch cannot say "more
-                # behind than in front", and a node of its own for the padding takes a fifth of the graph's time.
-                layer.conv.padding = (layer.conv.kernel_size[0] // 2,) * 2
-                layer.pad = None
+        pads_both_sides(self.net)
 
     def forward(self, frames: Tensor) -> Tensor:
         """The graph that is exported."""
         return saliency(self.net(frames.permute(0, 3, 1, 2).float()))
+
+
+def pads_both_sides(net: nn.Module) -> None:
+    """Write the trunk's halving convolutions as ones that pad both sides, for `padded_as_trained` to correct.
+
+    torch cannot say "more behind than in front", and a node of its own for the padding takes a fifth of the time.
+    """
+    for layer in net.modules():
+        if isinstance(layer, Conv) and layer.pad is not None:
+            layer.conv.padding = (layer.conv.kernel_size[0] // 2,) * 2
+            layer.pad = None
+
+
+def padded_as_trained(model: onnx.ModelProto, weights: set[str] | None = None) -> None:
+    """Bring the graph's halving convolutions to the padding that they were trained with: SAME of an even size.
+
+    weights: names of those that are meant; None for all.
+    """
+    for node in model.graph.node:
+        given = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "Conv" and list(given["strides"].ints) == [2, 2]:
+            if weights is not None and node.input[1] not in weights:
+                continue
+            behind = given["pads"].ints[0]
+            given["pads"].ints[:] = [behind - 1, behind - 1, behind, behind]
 
 
 def training_data(run: Mapping[str, Any]) -> list[str]:
@@ -83,11 +103,7 @@ def to_onnx(net: GazeNet, input_pixels: int) -> bytes:
             input_names=["frames"], output_names=["saliency"], dynamic_axes=axes,
         )  # fmt: skip
     model = onnx.load_model_from_string(buffer.getvalue())
-    for node in model.graph.node:
-        given = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type == "Conv" and list(given["strides"].ints) == [2, 2]:
-            behind = given["pads"].ints[0]
-            given["pads"].ints[:] = [behind - 1, behind - 1, behind, behind]  # SAME of an even size
+    padded_as_trained(model)
     for key, value in (("kind", "image"), ("input_pixels", input_pixels), ("size_multiple", SIZE_MULTIPLE)):
         model.metadata_props.add(key=f"vsal.{key}", value=str(value))
     onnx.checker.check_model(model, full_check=True)

@@ -12,8 +12,14 @@ WEIGHTS_LICENCE = "BSD-2-Clause-Patent"
 IDENTITY = ("<!-- identity -->", "<!-- /identity -->")  # the part of a card that is written here
 
 
-def describe(name: str, model_bytes: bytes, training_data: Sequence[str] = ()) -> dict[str, object]:
-    """The registry's entry of an exported file, of any kind."""
+def describe(
+    name: str,
+    model_bytes: bytes,
+    training_data: Sequence[str] = (),
+    teachers: Sequence[str] | None = None,
+    ancestors: Sequence[str] | None = None,
+) -> dict[str, object]:
+    """The registry's entry of an exported file, of any kind; None for a lineage that nobody has said."""
     from vsal.saliency.contract import operators, parameter_count, parse
 
     model = parse(model_bytes)
@@ -26,6 +32,8 @@ def describe(name: str, model_bytes: bytes, training_data: Sequence[str] = ()) -
         "parameters": parameter_count(model),
         "licence": WEIGHTS_LICENCE,
         "training_data": list(training_data),
+        "teachers": None if teachers is None else list(teachers),
+        "ancestors": None if ancestors is None else list(ancestors),
         "ops": operators(model),
         "input": {"pixels": int(properties["vsal.input_pixels"]), "multiple": int(properties["vsal.size_multiple"])},
         "card": f"cards/{name}.md",
@@ -36,6 +44,10 @@ def register(folder: Path, entry: dict[str, object]) -> None:
     """Put an entry into FOLDER/registry.json in place of the one of that name."""
     path = folder / "registry.json"
     known = json.loads(path.read_text())["models"] if path.exists() else []
+    before = next((m for m in known if m["name"] == entry["name"]), {})
+    # A model that is exported again has learned from what it had learned from.
+    said = {key: before.get(key) for key in ("teachers", "ancestors") if entry.get(key) is None}
+    entry = {**entry, **said}
     models = sorted([m for m in known if m["name"] != entry["name"]] + [entry], key=lambda m: str(m["name"]))
     path.write_text(json.dumps({"models": models}, indent=2) + "\n")
 

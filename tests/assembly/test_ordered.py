@@ -121,3 +121,23 @@ def test_a_shot_without_end_is_not_held(name: str) -> None:
     masks, most = in_pieces(SESSIONS[name], title, [16], 25.0, AdaptiveCuts())
     assert len(masks) == 1500
     assert most <= 16 + 2 * (SESSIONS[name].input.batch or 1) + 3
+
+
+@pytest.mark.parametrize("lengths", [[1000], [1], [7, 3]])
+def test_a_sample_is_told_how_long_ago_the_one_before_was_whatever_the_chunks(lengths: list[int]) -> None:
+    title = make_title(150, 3, vfr=True)
+    title.score[:] = 0.5
+    title.score[70] = 70.0
+    ordered = OrderedChunks(SESSIONS["its own mask"].input, ContentCuts(), SampleClock(3.0, TIME_BASE, 0))
+    told: dict[int, float] = {}
+    for chunk in chunks(title, lengths, 3.0):
+        for ready, run in ordered.add(chunk):
+            if run is not None:
+                told |= dict(zip(ready.samples.tolist(), run.elapsed_s.tolist(), strict=True))
+    samples = sampled(title, SampleClock(3.0, TIME_BASE, 0), 0, title.frames)
+    assert list(told) == samples
+    first_behind_the_cut = next(f for f in samples if f >= 70)
+    for before, now in pairwise(samples):
+        apart_s = (title.pts[now] - title.pts[before]) * float(TIME_BASE)
+        assert told[now] == pytest.approx(0.0 if now == first_behind_the_cut else apart_s, abs=1e-5)
+    assert told[samples[0]] == 0

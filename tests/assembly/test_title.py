@@ -154,7 +154,7 @@ def test_segments_in_any_order_give_the_rows_of_one_piece(data) -> None:
     )
     rate = data.draw(st.sampled_from([3.0, 8.0, 0.7]))
     chosen = settings_of(
-        data.draw(st.sampled_from(["mean", "ema", "max", "motion", "smooth"])),
+        data.draw(st.sampled_from(["mean", "ema", "max", "motion", "learned", "smooth"])),
         data.draw(st.sampled_from([0.8, 2.0, "shot"])),
         rate,
     ).model_copy(update={"smooth_s": data.draw(st.sampled_from([1 / 3, 1.0]))})
@@ -209,6 +209,23 @@ def test_ema_runs_on_through_a_shot_and_stops_at_its_end() -> None:
     first = [row.saliency.max() for row in rows if row.shot == 0 and row.samples]
     np.testing.assert_allclose(first, 255 * 0.75 ** np.arange(len(first)), atol=1)
     assert all((row.saliency == 255).all() for row in rows if row.shot == 1)
+
+
+@pytest.mark.parametrize("rate", [1.0, 3.0, 5.0, 12.5])
+def test_a_learned_memory_lasts_as_long_at_any_rate(rate: float) -> None:
+    """A gate of 0.3 is what a new mask takes in a third of a second: after two seconds 0.7^6 of the old one is left."""
+    title = quiet(150)
+    title.masks[:] = 0.0
+    title.masks[0] = 1.0
+    chosen = settings_of("learned", 1 / rate, rate)
+    assembly = TitleAssembly("t", info(), 1, chosen, ContentCuts())
+    rows = []
+    for chunk, masks in chunks_of(title, [0], 50, rate):
+        gated = None if masks is None else Masks(masks, np.full_like(masks, 0.3))
+        rows += assembly.add(chunk, gated)
+    rows += assembly.close()
+    two_s = next(row for row in rows if row.frame_start <= 50 < row.frame_end)
+    assert two_s.saliency.mean() / 255 == pytest.approx(0.7**6, abs=0.01)
 
 
 def test_mean_rests_on_the_samples_of_its_own_map() -> None:

@@ -116,17 +116,18 @@ def test_chunks_that_others_are_at_work_on_are_left_to_them(prepared: Path, tmp_
         mine = [encode_chunk(chunk) for chunk in plan.chunks]
         assert all(encode_chunk(chunk).reused for chunk in plan.chunks)
         finish(plan, mine, one.name)
-        one.sweep({"title"})
+        one.sweep()
         assert len(list(tmp_path.rglob("*.chunk"))) == 3
         finish(plan, mine, other.name)  # the other goes on as if it were alone
         assert len(list(tmp_path.rglob("*.chunk"))) == 3
     with Lease(dest, settings_key(settings), "third") as third:
-        third.sweep({"title"})
+        third.sweep()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["title.encode.json", "title.mp4"]
 
 
 def test_chunks_of_other_settings_go_once_nobody_uses_them(prepared: Path, tmp_path: Path) -> None:
     dest, ours = str(tmp_path), settings_of("x264")
+    encode_title(str(prepared), "title", ours, dest)
     others = {name: settings_of("x264", crf=crf) for name, crf in (("live", 30), ("dead", 31), ("old", 32))}
     folders = {}
     for name, settings in others.items():
@@ -144,7 +145,7 @@ def test_chunks_of_other_settings_go_once_nobody_uses_them(prepared: Path, tmp_p
     long_ago = time.time() - KEPT_S - 60
     os.utime(folders["old"] / "0-24.chunk", (long_ago, long_ago))
     with Lease(dest, settings_key(ours), "ours") as own:
-        own.sweep({"title"})
+        own.sweep()
         assert folders["live"].exists(), "somebody on another machine uses it"
         assert kept.exists(), "whoever goes back to these settings goes on with it"
         assert not folders["dead"].exists()
@@ -152,7 +153,7 @@ def test_chunks_of_other_settings_go_once_nobody_uses_them(prepared: Path, tmp_p
         assert not list(kept.parent.glob("lease-*"))
         silent = time.time() - LEASE_S - 60
         os.utime(folders["live"].parent / "lease-0badcafe-7-run", (silent, silent))
-        own.sweep({"title"})
+        own.sweep()
     assert not folders["live"].exists(), "nothing was heard of whoever used it"
 
 

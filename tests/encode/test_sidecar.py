@@ -13,10 +13,10 @@ import pytest
 
 from tests.encode.test_title import settings_of
 from tests.encode.titles import wandering, write_manifest, write_source
-from vsal.encode.exports import ExportFormat, ExportSettings, export_title
-from vsal.encode.maps.rectangles import Rectangle, draw
+from vsal.encode.exports import ExportSettings, export_title
 from vsal.encode.proof.verdict import Verdict
 from vsal.encode.proof.verify import verify_title
+from vsal.encode.settings import ExportFormat
 from vsal.errors import SettingsError
 from vsal.manifest import MapRow, TitleManifest, maps_uri
 
@@ -107,34 +107,6 @@ def test_nvenc_maps_come_per_macroblock_and_per_ctu(title: TitleManifest, tmp_pa
         ("000000.ctu32.qpdelta", "10", "6"),
     ]
     assert (tmp_path / "title" / "000000.ctu32.qpdelta").stat().st_size == 60
-
-
-def test_ffmpeg_scripts_draw_the_map(title: TitleManifest, tmp_path: Path) -> None:
-    export_title(title, ExportFormat.FFMPEG_FILTER, str(tmp_path), ExportSettings(bit_depth=10))
-    text = (tmp_path / "title" / "000003.vf").read_text()
-    found = []
-    for word in text.replace("\n", "").split(","):
-        values = dict(pair.split("=") for pair in word.removeprefix("addroi=").split(":"))
-        x, y, w, h = (int(values[key]) for key in "xywh")
-        offset, scale = values["qoffset"].split("/")
-        assert scale == "63"
-        found.append(Rectangle(x // 16, y // 16, -(-(x + w) // 16), -(-(y + h) // 16), int(offset)))
-    assert np.array_equal(draw(found, (12, 20)), wandering(12, 20, 9)[3])
-
-
-def test_ffmpeg_takes_a_script_and_x264_obeys_it(
-    title: TitleManifest, source: Path, tmp_path: Path, ffmpeg: str
-) -> None:
-    export_title(title, ExportFormat.FFMPEG_FILTER, str(tmp_path))
-    script, made = tmp_path / "title" / "000000.vf", tmp_path / "made.mp4"
-    coder = ["-frames:v", "8", "-c:v", "libx264", "-preset", "superfast", "-x264-params", "aq-strength=0.001:mbtree=0"]
-    subprocess.run([ffmpeg, "-v", "error", "-i", source, "-/vf", script, *coder, made], check=True)
-    with av.open(str(made)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.options = {"export_side_data": "venc_params"}
-        frame = next(container.decode(stream))
-        qp = next(data for data in frame.side_data if hasattr(data, "qp_map")).qp_map()
-    assert np.corrcoef(qp.ravel(), wandering(12, 20, 9)[0].ravel())[0, 1] >= 0.98
 
 
 def test_svtav1_takes_its_file_and_obeys_it(

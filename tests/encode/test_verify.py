@@ -17,11 +17,11 @@ from benchmarks.verify import EXPECTED, changes, write_changed
 from tests.encode.test_title import program_of, settings_of
 from tests.encode.titles import write_manifest, write_source
 from vsal.encode.codecs import ENCODERS
-from vsal.encode.exports import ExportFormat, export_title
+from vsal.encode.exports import export_title
 from vsal.encode.proof.picture import proof_picture
 from vsal.encode.proof.verdict import TitleProof, Verdict
 from vsal.encode.proof.verify import verify_title
-from vsal.encode.settings import EncodeSettings
+from vsal.encode.settings import EncodeSettings, ExportFormat
 from vsal.encode.title import encode_title
 from vsal.errors import TitleFailed
 from vsal.manifest import MapRow, TitleManifest, maps_uri

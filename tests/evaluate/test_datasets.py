@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from tests.evaluate import sets
+from tests.video.media import encode, moving_picture
 from vsal.errors import SettingsError
-from vsal.evaluate.saliency.items import Dataset, DatasetBroken, Item, video_pictures
+from vsal.evaluate.saliency.items import Dataset, DatasetBroken, Frame, Item, video_pictures
+from vsal.evaluate.saliency.moments import read_moments
 from vsal.evaluate.saliency.sets import KINDS, TRAINING, open_dataset, open_training_part
 from vsal.evaluate.saliency.sets.parquet import gaze_held_out
+from vsal.saliency import ModelInput
+from vsal.settings import PrepareSettings
 from vsal.video.probe import probe
 from vsal.video.scan import ScanSettings, scan_segment
 from vsal.video.segments import WHOLE
@@ -172,7 +176,7 @@ def test_clips_are_read_as_prepare_reads_them(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(i420, format="yuv420p")))
         container.mux(stream.encode(None))
     info = probe(str(path))
-    (chunk,) = scan_segment(info, WHOLE, ScanSettings(sample_rate=24, motion_maps=True), lambda aspect: (256, 144))
+    (chunk,) = scan_segment(info, WHOLE, ScanSettings(sample_rate=24, motion="frame"), lambda aspect: (256, 144))
     pictures = [picture() for picture in video_pictures(path)]
     np.testing.assert_array_equal(np.stack([p.rgb((256, 144)) for p in pictures]), chunk.frames)
     changes = [now.change(before, (256, 144)) for before, now in pairwise(pictures)]
@@ -181,6 +185,22 @@ def test_clips_are_read_as_prepare_reads_them(tmp_path: Path) -> None:
     red = pictures[0].rgb((256, 144))[72, 40].astype(int)
     in_709 = 1.164 * (60 - 16) + 1.793 * (220 - 128)  # BT.601 would have 198
     assert red[0] == pytest.approx(in_709, abs=4)
+
+
+def test_signed_motion_of_sets_is_that_of_prepare(tmp_path: Path) -> None:
+    path = tmp_path / "walk.mp4"
+    encode(path, moving_picture(20, 96, 64))
+    settings = PrepareSettings(sample_rate=8.0)
+    wants = ModelInput(96 * 64, 16, None, motion=True, signed=True)
+    (chunk,) = scan_segment(
+        probe(str(path)), WHOLE, ScanSettings(sample_rate=8.0, motion="signed"), lambda aspect: (96, 64)
+    )
+    item = Item("walk", 24.0, lambda: (Frame(i, 0, p, lambda: None) for i, p in enumerate(video_pictures(path))))
+    moments = read_moments(item, "gaze", [wants], settings, judge_rate_hz=1e-6)
+    assert len(chunk.samples) == 7
+    np.testing.assert_array_equal(moments.seen[0].motion, chunk.motion_maps)
+    assert chunk.motion_maps is not None
+    assert chunk.motion_maps[1:].any(axis=(1, 2, 3)).all()
 
 
 def test_synthetic_titles_know_their_shots_and_masks() -> None:

@@ -20,7 +20,7 @@ from vsal.evaluate.saliency.markdown import markdown_of
 from vsal.evaluate.saliency.observed import Looks, judged_size, looks_at, observers
 from vsal.evaluate.saliency.prepared import masks_of, moments_of, rows_of, scan
 from vsal.evaluate.saliency.protocol import GazeTable, document_of, judge_gaze
-from vsal.evaluate.saliency.sets.gaze import Fixations, group_of, open_gaze_clips
+from vsal.evaluate.saliency.sets.gaze import Fixations, group_of, open_gaze_clips, read_looks
 from vsal.manifest import MapRow
 from vsal.saliency import SaliencySession
 from vsal.settings import PrepareSettings
@@ -53,6 +53,19 @@ def test_a_set_may_name_its_own_groups(tmp_path: Path) -> None:
     group = ["one" if clip in ("a", "b") else None for clip in table["clip"].to_pylist()]
     pq.write_table(table.append_column("group", pa.array(group)), tmp_path / "fixations.parquet")
     assert [clip.group for clip in open_gaze_clips(str(tmp_path))] == ["one", "one", "c"]
+
+
+def test_fixations_may_come_as_csv_and_samples_last_until_the_next(tmp_path: Path) -> None:
+    (tmp_path / "fixations.csv").write_text("clip,observer,start_ms,duration_ms,x,y\na,1,100,300,0.5,0.25\n")
+    looks, group = read_looks(str(tmp_path))["a"]
+    assert (group, looks.start_s.tolist(), looks.end_s.tolist()) == ("a", [0.1], [pytest.approx(0.4)])
+    samples = tmp_path / "diem.csv"
+    samples.write_text("clip,observer,time_ms,x,y\na,1,0,0.1,0.1\na,2,10,0.9,0.9\na,1,40,0.2,0.1\na,1,500,0.3,0.1\n")
+    looks, _ = read_looks(str(samples))["a"]
+    assert looks.end_s.tolist() == pytest.approx([0.04, 0.11, 0.14, 0.6])
+    samples.write_text("clip,observer,start_ms,x,y\na,1,0,0.1,0.1\n")
+    with pytest.raises(DatasetBroken, match="needed are clip"):
+        read_looks(str(samples))
 
 
 def test_a_look_is_in_force_within_a_tenth_of_a_second() -> None:

@@ -24,8 +24,9 @@ def build_model(
     batch_norm_op: str | None = None,
     properties: dict[str, str] | None = None,
     mutate: Callable[[onnx.ModelProto], None] | None = None,
+    signed: int = 0,
 ) -> bytes:
-    """A graph whose saliency is the mean of the colours; a video one's gate is its motion."""
+    """A graph whose saliency is the mean of the colours; a video one's gate is its motion, of so many signed layers."""
     scale_tensor = helper.make_tensor("scale", TensorProto.FLOAT, [], [scale])
     nodes = [
         helper.make_node("Cast", [frames_name], ["float_frames"], to=TensorProto.FLOAT),
@@ -38,9 +39,16 @@ def build_model(
     if kind == "video":
         nodes += [
             helper.make_node("Cast", ["motion"], ["float_motion"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["float_motion", "scale"], ["gate"]),
+            helper.make_node("Mul", ["moved" if signed else "float_motion", "scale"], ["gate"]),
         ]
-        inputs.append(helper.make_tensor_value_info("motion", TensorProto.UINT8, frames[:-1]))
+        if signed:
+            nodes[-1:-1] = [
+                helper.make_node("ReduceMax", ["float_motion"], ["latest"], axes=[1], keepdims=0),
+                helper.make_node("Abs", ["latest"], ["moved"]),
+            ]
+        layers = (frames[0], signed, *frames[1:-1]) if signed else frames[:-1]
+        motion_type = TensorProto.INT8 if signed else TensorProto.UINT8
+        inputs.append(helper.make_tensor_value_info("motion", motion_type, layers))
         outputs.append(helper.make_tensor_value_info("gate", TensorProto.FLOAT, frames[:-1]))
     if batch_norm_op:
         nodes.append(helper.make_node(batch_norm_op, ["saliency"], ["unused"]))
@@ -57,15 +65,19 @@ def build_model(
     return model.SerializeToString()
 
 
-def build_step(free: bool = True, stride: str = "1", pixels: int = 1536) -> bytes:
-    """A graph whose mask is its state: brightness comes in by the weight of motion, all of it where prev is zero."""
+def build_step(free: bool = True, stride: str = "1", pixels: int = 1536, elapsed: int = 0) -> bytes:
+    """A graph whose mask is its state: brightness comes in by the weight of motion, all of it where prev is zero.
+
+    elapsed: how many seconds since the frame before it takes, which the weight is multiplied by.
+    """
     height, width = ("h", "w") if free else (32, 48)
     nodes = [
         helper.make_node("Cast", ["frames"], ["colour"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["colour"], ["grey"], axes=[3], keepdims=0),
         helper.make_node("Mul", ["grey", "scale"], ["now"]),
         helper.make_node("Cast", ["motion"], ["moved"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["moved", "scale"], ["gate"]),
+        helper.make_node("Mul", ["moved", "scale"], ["at_once" if elapsed else "gate"]),
+        *([helper.make_node("Mul", ["at_once", "elapsed_s"], ["gate"])] if elapsed else []),
         helper.make_node("ReduceMax", ["prev"], ["most"], keepdims=1),
         helper.make_node("LessOrEqual", ["most", "zero"], ["unseen"]),
         helper.make_node("Cast", ["unseen"], ["first"], to=TensorProto.FLOAT),
@@ -79,6 +91,8 @@ def build_step(free: bool = True, stride: str = "1", pixels: int = 1536) -> byte
         helper.make_tensor_value_info("motion", TensorProto.UINT8, (1, height, width)),
         helper.make_tensor_value_info("prev", TensorProto.FLOAT, (1, height, width)),
     ]
+    if elapsed:
+        inputs.append(helper.make_tensor_value_info("elapsed_s", TensorProto.FLOAT, (elapsed,)))
     outputs = [helper.make_tensor_value_info("mask", TensorProto.FLOAT, (1, height, width))]
     held = [
         helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),

@@ -6,6 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.saliency.conftest import build_step
 from vsal.errors import SettingsError
 from vsal.saliency import ModelInput, ModelRefused, read_contract
 from vsal.saliency.graph import operators, parse
@@ -120,3 +121,16 @@ def test_size_for_any_picture_is_legal_and_about_the_pixels_asked_for(aspect: fl
 def test_size_for_no_picture_at_all_is_an_error(aspect: float) -> None:
     with pytest.raises(ValueError, match="aspect"):
         FREE.size_for(aspect)
+
+
+def test_signed_motion_has_a_layer_for_each_time_and_elapsed_is_one_number(build: Callable[..., bytes]) -> None:
+    signed = read_contract(build(kind="video", signed=2))
+    assert signed.motion
+    assert signed.signed
+    assert not read_contract(build(kind="video")).signed
+    with pytest.raises(ModelRefused, match="2, h, w"):
+        read_contract(build(kind="video", signed=3))
+    assert read_contract(build_step(elapsed=1)).elapsed
+    assert not read_contract(build_step()).elapsed
+    with pytest.raises(ModelRefused, match="elapsed_s"):
+        read_contract(build_step(elapsed=2))

@@ -175,3 +175,28 @@ def test_the_memory_limit_reaches_the_cuda_provider() -> None:
 def test_settings_out_of_range_are_an_error(build: Callable[..., bytes], wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
         SaliencySession(build(), **wrong)  # type: ignore[arg-type]
+
+
+def test_signed_motion_reaches_the_frames_it_belongs_to(build: Callable[..., bytes]) -> None:
+    session = SaliencySession(build(kind="video", signed=2))
+    assert session.input.signed
+    assert session.input.gives_gate
+    motion = np.zeros((5, 2, 32, 48), np.int8)
+    motion[:, 1] = -np.arange(5)[:, None, None]
+    motion[:, 0] = -100
+    masks = session.run(_noise(5), motion)
+    assert masks.gate is not None
+    np.testing.assert_allclose(masks.gate[:, 0, 0], np.arange(5) / 255, atol=1e-6)
+    assert session.run(_noise(0), motion[:0]).saliency.shape == (0, 32, 48)
+    with pytest.raises(ValueError, match=r"motion must be int8 \[5, 2, 32, 48\]"):
+        session.run(_noise(5), motion[:, 0].astype(np.uint8))
+
+
+def test_a_recurrent_graph_that_asks_is_told_how_long_ago_the_frame_before_was() -> None:
+    frames = np.full((3, 32, 48, 3), 255, np.uint8)
+    frames[0] = 51
+    motion = np.full((3, 32, 48), 255, np.uint8)
+    session = SaliencySession(build_step(elapsed=1))
+    for period_s in (0.5, 0.25):
+        over_time = session.run_sequence(frames, motion, period_s).saliency.mean((1, 2))
+        np.testing.assert_allclose(over_time, 1 - 0.8 * (1 - period_s) ** np.arange(3), atol=1e-5)

@@ -97,7 +97,7 @@ def test_segments_give_what_the_whole_gives_everywhere(
 
 
 def test_motion_maps_and_tiny_pictures_join_too(clip: Path) -> None:
-    settings = replace(SETTINGS, motion_maps=True, tiny=True, sample_rate=5.0)
+    settings = replace(SETTINGS, motion="frame", tiny=True, sample_rate=5.0)
     assert check(clip, settings) >= 6
     whole = scan(probe(str(clip)), [WHOLE], settings)
     assert len(whole.motion_maps) == len(whole.samples)
@@ -105,6 +105,18 @@ def test_motion_maps_and_tiny_pictures_join_too(clip: Path) -> None:
     assert len(whole.tiny) == len(whole.pts)
     # Where a sample follows on its neighbour smoothly its map is calm, at a cut it is not.
     assert max(m.mean() for m in whole.motion_maps) > 10 * np.median([m.mean() for m in whole.motion_maps])
+
+
+@pytest.mark.parametrize("rate_hz", [3.0, 12.0])
+def test_signed_motion_is_the_same_in_segments(clip: Path, rate_hz: float) -> None:
+    """Samples just behind a join are held against frames before it, which only the segment before has."""
+    settings = replace(SETTINGS, motion="signed", sample_rate=rate_hz)
+    assert check(clip, settings) >= 6
+    whole = scan(probe(str(clip)), [WHOLE], settings)
+    assert whole.motion_maps[0].dtype == np.int8
+    assert whole.motion_maps[0].shape == (2, *whole.frames[0].shape[:2])
+    assert not whole.motion_maps[0].any(), "nothing comes before the first frame"
+    assert sum(m.any() for m in whole.motion_maps) > len(whole.motion_maps) // 2
 
 
 def test_exact_decoding_joins_too(clip: Path) -> None:

@@ -13,5 +13,5 @@ def scan_settings(settings: PrepareSettings, model_input: ModelInput) -> ScanSet
         sample_rate=settings.sample_rate,
         exact_decode=settings.exact_decode,
         tiny=settings.shot_detector == "transnetv2",
-        motion_maps=model_input.motion,
+        motion=("signed" if model_input.signed else "frame") if model_input.motion else None,
     )

@@ -16,6 +16,14 @@ from vsal.state import Stateful
 from vsal.temporal import AnyAggregator, Fold, Mask, Smooth
 from vsal.temporal.smooth import LogSum
 
+GATE_S = 1 / 3  # after which a gate is the share of a new mask: the default from sample to sample
+
+
+def gate_after(gate: Mask, elapsed_s: float) -> Mask:
+    """The share that a new mask has after so many seconds, from the one that it has after GATE_S; float32 [h, w]."""
+    kept = np.clip(1.0 - gate.astype(np.float64), 0.0, 1.0)
+    return (1.0 - kept ** (elapsed_s / GATE_S)).astype(np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -64,17 +72,22 @@ def make_piece_masks(aggregator: AnyAggregator, rate_hz: float, time_base: Fract
     """
     if isinstance(aggregator, Smooth):
         return TwoSided(aggregator, 1.0 / rate_hz, time_base)
-    return Causal(aggregator)
+    return Causal(aggregator, time_base)
 
 
 class Causal(Stateful):
-    """Each piece is final with its own samples: what an aggregator remembers is the shot up to there."""
+    """Each piece is final with its own samples: what an aggregator remembers is the shot up to there.
 
-    STATE = ("_fold",)
+    A model's gate is the share that a new mask has GATE_S after the last one. It stands for a rate, so after another
+    time the share is 1 - (1 - gate)^(time / GATE_S): what is remembered lasts as long at any sample rate.
+    """
 
-    def __init__(self, aggregator: AnyAggregator) -> None:
-        self._carries = aggregator.carries
+    STATE = ("_fold", "_last_s")
+
+    def __init__(self, aggregator: AnyAggregator, time_base: Fraction) -> None:
+        self._carries, self._tick_s = aggregator.carries, float(time_base)
         self._fold: Fold[object] = Fold(aggregator)  # type: ignore[arg-type]
+        self._last_s: float | None = None  # when the shot's last sample was shown
 
     def add(self, piece: Piece, samples: list[TimedSample]) -> Iterator[Masked]:
         """Gives the piece itself."""
@@ -83,14 +96,18 @@ class Causal(Stateful):
             return
         if not self._carries:
             self._fold.restart()
-        for _, sample in samples:
-            gate = None if sample.gate is None else sample.gate.astype(np.float32, copy=False)
+        for pts_middle, sample in samples:
+            at_s = pts_middle * self._tick_s
+            elapsed_s = GATE_S if self._last_s is None else at_s - self._last_s
+            self._last_s = at_s
+            gate = None if sample.gate is None else gate_after(sample.gate.astype(np.float32, copy=False), elapsed_s)
             self._fold.add(sample.mask.astype(np.float32, copy=False), sample.motion, gate)
         yield Masked(piece, samples, self._fold.mask())
 
     def close_shot(self) -> Iterator[Masked]:
         """Nothing waits."""
         self._fold.restart()
+        self._last_s = None
         return iter(())
 
 

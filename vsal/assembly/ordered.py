@@ -22,6 +22,7 @@ class _Held:
     """A sample that a window may still show, and its place in its shot once that is known."""
 
     frame: int
+    pts: int
     picture: npt.NDArray[np.uint8]
     shot: int | None = None
     index: int = 0
@@ -44,6 +45,9 @@ class OrderedChunks:
         self._at = wants.mask_frame  # of a clip model
         self._size = wants.batch or 1
         self._decider, self._clock = cuts, clock
+        self._tick_s = float(
+            clock.seconds_of(np.array([1], np.int64))[0] - clock.seconds_of(np.array([0], np.int64))[0]
+        )
         self._waiting: deque[Chunk] = deque()
         self._held: list[_Held] = []
         self._next = 0  # where in _held the samples of the waiting chunks begin
@@ -55,7 +59,10 @@ class OrderedChunks:
     def add(self, chunk: Chunk) -> Iterator[tuple[Chunk, Run | None]]:
         """Takes in the next chunk; gives those that are ready, in order, each with the run of its samples, if any."""
         self._waiting.append(chunk)
-        self._held += [_Held(int(frame), picture) for frame, picture in zip(chunk.samples, chunk.frames, strict=True)]
+        self._held += [
+            _Held(int(frame), int(chunk.pts[frame - chunk.first]), picture)
+            for frame, picture in zip(chunk.samples, chunk.frames, strict=True)
+        ]
         self._settle(chunk)
         while self._waiting and self._ready(self._waiting[0]):
             ready = self._waiting.popleft()
@@ -100,8 +107,12 @@ class OrderedChunks:
             return None
         samples = self._held[self._next : self._next + count]
         begins = np.array([held.index == 0 for held in samples])
+        before = self._held[max(self._next - 1, 0) : self._next + count - 1]
+        before = before if self._next else [samples[0], *before]
+        apart = np.array([held.pts - last.pts for held, last in zip(samples, before, strict=True)], np.int64)
+        elapsed_s = np.where(begins, 0.0, apart * self._tick_s).astype(np.float32)
         if self._at is None:
-            return Run(chunk.frames, chunk.motion_maps, begins, None)
+            return Run(chunk.frames, chunk.motion_maps, begins, None, elapsed_s)
         windows = np.empty((count, self._size), np.int64)
         for row, held in enumerate(samples):
             assert held.shot is not None
@@ -109,4 +120,4 @@ class OrderedChunks:
             windows[row] = first_of_shot + window(held.index, self._placed[held.shot], self._size, self._at)
         shown, windows = np.unique(windows, return_inverse=True)
         pictures = np.stack([self._held[i].picture for i in shown])
-        return Run(pictures, None, begins, windows.reshape(count, self._size))
+        return Run(pictures, None, begins, windows.reshape(count, self._size), elapsed_s)

@@ -14,9 +14,10 @@ import typer
 
 from vsal import __version__
 from vsal.cli import verbs
+from vsal.errors import Terminated
 
 # In the order in which somebody new needs them; verbs not named here follow by name.
-ORDER = ("demo", "plan", "prepare", "inspect", "encode", "verify", "export", "validate", "remap", "models")
+ORDER = ("demo", "plan", "prepare", "inspect", "encode", "verify", "score", "export", "validate", "remap", "models")
 
 
 def build() -> typer.Typer:
@@ -61,4 +62,4 @@ def _version(wanted: bool) -> None:
 def _terminated(number: int, frame: FrameType | None) -> None:
     # A cluster that takes a machine away says so by SIGTERM: leave by the same door as Ctrl-C, so that Ray stops.
     print("vsal: terminated", file=sys.stderr)
-    raise KeyboardInterrupt
+    raise Terminated

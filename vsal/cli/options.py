@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
 import traceback
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -12,8 +13,10 @@ import typer
 from pydantic.fields import FieldInfo
 
 from vsal.cli.screen import Screen
-from vsal.errors import SettingsError, VsalError
+from vsal.errors import RunStopped, SettingsError, Terminated, VsalError
 from vsal.settings import PrepareSettings, RunSettings, checked
+
+RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command may well succeed, here or elsewhere
 
 Group = type[PrepareSettings] | type[RunSettings]
 
@@ -51,6 +54,10 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "attempts": (RUN, "Times that a step of a title is tried; what the infrastructure breaks is not counted."),
     "stall_s": (RUN, "Seconds that a step which has begun may make no progress: no frame, no byte."),
     "title_timeout_s": (RUN, "Seconds that a title may be worked on; waiting for a turn is no work. No default."),
+    "grace_s": (
+        RUN,
+        "Seconds that open steps are given to end after SIGTERM or Ctrl-C; what is known is written at once.",
+    ),
     "max_failed": (RUN, "Failed titles up to which the run still exits with 0: a number, or a share such as 2%."),
     "force": (RUN, "Do titles again whose manifest is already committed with these settings."),
     "retry_failed": (RUN, "Only titles that failed the last time."),
@@ -108,28 +115,32 @@ def verb(
 
 
 def _ended(body: Callable[[], int | None], screen: Screen, debug: bool) -> int:
-    """The exit code of the verb: 0 to 2 as DESIGN gives them, 130 when it was interrupted."""
+    """The exit code of the verb."""
     try:
         return body() or 0
-    except (KeyboardInterrupt, SystemExit):  # Ray turns SIGTERM into the latter
+    except (KeyboardInterrupt, SystemExit) as stop:
         if debug:
             traceback.print_exc()
+        # Ray turns SIGTERM into SystemExit.
+        terminated = isinstance(stop, Terminated) or (isinstance(stop, SystemExit) and stop.code == signal.SIGTERM)
         screen.note("Stopped. What is committed stays; the same command goes on from there.")
-        screen.document({"error": {"kind": "interrupted", "message": "stopped by the user"}})
-        return 130
+        by = "SIGTERM" if terminated else "the user"
+        screen.document({"error": {"kind": "interrupted", "message": f"stopped by {by}"}})
+        return RUN_AGAIN if terminated else 130
     except typer.Exit:
         raise
     except Exception as error:
         if debug:
             traceback.print_exc()
         expected = isinstance(error, VsalError)
-        kind = "settings" if isinstance(error, SettingsError) else "failed" if expected else "unexpected"
+        kinds = {SettingsError: "settings", RunStopped: "stopped", VsalError: "failed", Exception: "unexpected"}
+        kind = next(name for cls, name in kinds.items() if isinstance(error, cls))
         text = str(error) if expected else f"{type(error).__name__}: {error}"
         screen.error(text)
         if not expected and not debug:
             screen.note("This should not happen. --debug shows where it did.")
         screen.document({"error": {"kind": kind, "message": text}})
-        return 2 if kind == "settings" else 1
+        return {"settings": 2, "stopped": RUN_AGAIN}.get(kind, 1)
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from vsal.distributed.outcomes import Progress
+    from vsal.distributed.outcomes import Progress, Summary
 
 # Plain lines go to logs that somebody pays for.
 PLAIN_INTERVAL_S = 5.0
@@ -104,6 +104,18 @@ def failure_lines(failed: Sequence[Mapping[str, Any]], more: str) -> list[str]:
     if len(failed) > SHOWN_FAILURES:
         told.append(f"... and {len(failed) - SHOWN_FAILURES} more: {escape(more)}")
     return told
+
+
+def stopped_lines(summary: Summary) -> list[str]:
+    """Of a run that was stopped: why, and what it leaves."""
+    from rich.markup import escape
+
+    if not summary.stopped:
+        return []
+    return [
+        f"[bold]Stopped[/]: {escape(summary.stopped)}. {summary.sums.interrupted} titles were open, {summary.left} not "
+        "begun; the same command goes on from there."
+    ]
 
 
 def warning_lines(titles: Iterable[tuple[str, str]]) -> list[str]:

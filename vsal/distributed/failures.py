@@ -72,9 +72,9 @@ PASSING = Rule("passing", INFRA, None, tries=INFRASTRUCTURE_TRIES, pause_s=2.0)
 # FFmpeg gives troubles of its demuxers the numbers of a busy disk (EBUSY, EAGAIN, EIO): either may be meant.
 DOUBTFUL = Rule("doubtful", TITLE, None, tries=None, attempt=True, pause_s=1.0)
 WRITE = Rule("write", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
-# These may stop the run: see `vsal.distributed.output`.
-FULL = Rule("full", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
-DENIED = Rule("denied", INFRA, Reason.WRITE_FAILED, tries=None, attempt=True, pause_s=1.0)
+# These stop the run where the place of the results takes no more, before there is another try: see `output.py`.
+FULL = Rule("full", INFRA, Reason.WRITE_FAILED, tries=4, pause_s=2.0)
+DENIED = Rule("denied", INFRA, Reason.WRITE_FAILED, tries=3, pause_s=2.0)
 UNREADABLE = Rule("unreadable", TITLE, None)
 GONE = Rule("gone", TITLE, Reason.SOURCE_NOT_FOUND)
 DAMAGED = Rule("damaged", TITLE, Reason.DECODE_ERROR)

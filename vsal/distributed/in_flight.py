@@ -6,14 +6,15 @@ import contextlib
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
-from vsal.distributed.failures import BROKEN_JOIN, DEATH, STALLED, Failure, Fault, Rule, classify
+from vsal.distributed.failures import BROKEN_JOIN, DEATH, OVERTIME, STALLED, Failure, Fault, Rule, classify
 from vsal.distributed.work import Item, Step
+from vsal.errors import Reason
 
 LOOK_AHEAD = 10_000  # titles among which the largest is found
 ANSWER_S = 60.0  # to fetch an answer that is there
@@ -43,6 +44,11 @@ class Submitted:
             return ray.get(self.reference, timeout=ANSWER_S), None
         except Exception as error:
             return None, classify(error)
+
+    def give_up(self, failure: Failure, force: bool = True) -> None:
+        """The driver ends it, for that reason, whatever its end will look like."""
+        self.cancelled, self.cancelled_at = failure, time.monotonic()
+        self.cancel(force)
 
     def cancel(self, force: bool = True) -> None:
         """Asks Ray to end it: by killing its worker, or so that the worker clears away behind itself.
@@ -96,11 +102,26 @@ class TitleInFlight:
         """Nothing of it runs or waits."""
         return not (self.ready or self.later or self.running)
 
+    def worked_by(self, begun: Sequence[Submitted], now: float) -> None:
+        """Steps of it that are known to run now."""
+        for submitted in begun:
+            submitted.begun_at = submitted.begun_at or now
+        if begun:
+            self.worked(min(submitted.begun_at or now for submitted in begun))
+
     def worked(self, since: float) -> None:
         """A step of it ran from then until now; what steps share of it counts once."""
         now = time.monotonic()
         self.worked_s += max(0.0, now - max(since, self._worked_until))
         self._worked_until = now
+
+    def too_long(self, limit_s: float | None) -> Failure | None:
+        """Told once, where it was worked on for longer: what clears away behind the title takes time too."""
+        if limit_s is None or self.worked_s <= limit_s or self.overtime:
+            return None
+        self.overtime = True
+        text = f"was worked on for {self.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
+        return Failure(OVERTIME, Reason.TIMEOUT, text)
 
     def due(self) -> Step | None:
         """The step that may be submitted next; those that are tried again come first, for others wait for them."""

@@ -77,12 +77,17 @@ class Journal:
         """Where the run stands now."""
         self._state = state
 
-    def stopping(self, signal: str) -> None:
+    def left_open(self, why: str) -> list[Outcome]:
+        """How the titles end that are open, if the run stops now."""
+        with self._lock:
+            return [interrupted(title_id, uri, why) for title_id, uri in self._open.items()]
+
+    def stopping(self, why: str) -> None:
         """At once: all that has ended is written, and what is open as interrupted. Any thread may call it."""
+        ended = [(outcome, time.time_ns()) for outcome in self.left_open(why)]
         with self._lock:
             self._phase = "stopping"
-            now = time.time_ns()
-            self._rows += [(interrupted(title_id, uri, signal), now) for title_id, uri in self._open.items()]
+            self._rows += ended
         self._flush()
         self._write_state()
 
@@ -104,6 +109,7 @@ class Journal:
 
     def _work(self) -> None:
         self._write_state()
+        parts.as_bytes(parts.rows_of(self._kind, []))  # what is loaded for the first part must not delay the last
         while not self._stop.wait(PART_S):
             self._flush()
             self._merge_tens()

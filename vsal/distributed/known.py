@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from vsal.distributed import parts
+from vsal.distributed.outcomes import Outcome
 from vsal.errors import Reason
 from vsal.planning import Committed
 from vsal.storage import SourceInfo
@@ -28,6 +29,16 @@ def committed_files(table: Any) -> dict[str, Committed]:
         counts = {"frames": frames, "shots": counts.get("shots", 0), "maps": counts.get("maps", 0)}
         found[title_id] = Committed(fingerprint, SourceInfo("", size, mtime_ns, etag), counts)
     return found
+
+
+def encodes(table: Any) -> dict[str, Outcome]:
+    """By title how the last encode ended that was committed, whatever came after it.
+
+    Args:
+        table: the rows of all runs.
+    """
+    rows = parts.committed(_of_kind(table, "encode"))
+    return {outcome.title_id: outcome for outcome, _ in parts.outcomes_in(rows)}
 
 
 def failed_titles(table: Any, kind: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -58,9 +58,9 @@ class Outcome:
         return record | figures
 
 
-def interrupted(title_id: str, uri: str, signal: str) -> Outcome:
+def interrupted(title_id: str, uri: str, why: str) -> Outcome:
     """How a title ends that a stopped run leaves open."""
-    return Outcome(title_id, uri, "failed", Reason.INTERRUPTED, f"the run was stopped by {signal}")
+    return Outcome(title_id, uri, "failed", Reason.INTERRUPTED, f"the run was stopped: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,9 @@ class Progress:
     elapsed_s: float
     eta_s: float | None
     finished: Outcome | None = None  # the title that has just ended, if one has
+
+
+OnProgress = Callable[[Progress], None]
 
 
 def new_run_id() -> str:

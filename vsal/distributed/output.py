@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from vsal import storage
 from vsal.distributed.failures import DENIED, FULL, WRITE, Failure
-from vsal.errors import RunStopped, SettingsError
+from vsal.errors import SettingsError
 
 # Writes of at least two titles that fail, by whatever reason, with none between that succeeds.
 WRITES_IN_A_ROW = 6
@@ -24,54 +25,40 @@ class Outlet:
 
     Args:
         place: OUT or DEST.
+        stop: called with the reason once the place takes no more; by any thread.
     """
 
-    def __init__(self, place: str) -> None:
-        self._place = place
+    def __init__(self, place: str, stop: Callable[[str], None]) -> None:
+        self._place, self._stop = place, stop
         self._in_a_row: list[str] = []  # titles
         self._asking: threading.Thread | None = None
-        self._refuses = ""
 
     def written(self) -> None:
-        """Something was."""
+        """A result was."""
         self._in_a_row.clear()
 
     def failed(self, title_id: str, failure: Failure) -> None:
-        """A step of a title has failed.
-
-        Raises:
-            RunStopped: the place takes no more.
-        """
+        """A step of a title has failed."""
         if failure.rule not in _NOT_TAKEN:
             return
         self._in_a_row.append(title_id)
         # A full disk behind an object store is the folder for temporary files of one machine.
         if failure.rule == FULL and storage.is_local(self._place):
-            raise RunStopped(f"{self._place} takes no more: {failure.detail}. Make room, then run the same command")
-        if len(self._in_a_row) >= WRITES_IN_A_ROW and len(set(self._in_a_row)) > 1:
-            raise RunStopped(
-                f"{self._place} takes no more: {len(self._in_a_row)} writes in a row have failed, the last with: "
-                f"{failure.detail}. Mend that, then run the same command"
+            self._stop(f"{self._place} takes no more ({failure.detail}): make room, then run the same command")
+        elif len(self._in_a_row) >= WRITES_IN_A_ROW and len(set(self._in_a_row)) > 1:
+            count = len(self._in_a_row)
+            self._stop(
+                f"{self._place} takes no more ({count} writes in a row have failed, the last with: {failure.detail}): "
+                "mend that, then run the same command"
             )
-        if failure.rule == DENIED and self._asking is None:
+        elif failure.rule == DENIED and (self._asking is None or not self._asking.is_alive()):
             self._asking = threading.Thread(target=self._ask, name="vsal-outlet", daemon=True)
             self._asking.start()
-
-    def check(self) -> None:
-        """Whether the place, if it was asked, has refused.
-
-        Raises:
-            RunStopped: it has.
-        """
-        if self._refuses:
-            raise RunStopped(f"{self._place} takes no more: {self._refuses} Mend that, then run the same command")
-        if self._asking is not None and not self._asking.is_alive():
-            self._asking = None  # it took something: what was denied was one name alone
 
     def _ask(self) -> None:
         try:
             storage.check_writable(self._place)
         except SettingsError as refused:
-            self._refuses = str(refused)
+            self._stop(f"{self._place} takes no more ({refused}): mend that, then run the same command")
         except Exception:  # nothing is known then, and the next denial asks again
             log.exception("asking %s whether it takes more", self._place)

@@ -181,9 +181,15 @@ def write_part(place: str, part: Part, table: Any, replaces: Iterable[Part] = ()
         OSError: it cannot be written.
     """
     metadata = {REPLACES: json.dumps(sorted(other.name for other in replaces)).encode()}
+    storage.write_bytes(part.uri(place), as_bytes(table.replace_schema_metadata(metadata)))
+
+
+def as_bytes(table: Any) -> bytes:
+    """A table as a Parquet file."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
-    storage.write_bytes(part.uri(place), sink.getvalue().to_pybytes())
+    pq.write_table(table, sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 # --- Rows

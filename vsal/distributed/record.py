@@ -10,9 +10,12 @@ from types import TracebackType
 from typing import Any, Literal
 
 from vsal import manifest, storage
+from vsal.distributed.drain import CODES, Drain
 from vsal.distributed.journal import Journal
 from vsal.distributed.outcomes import Summary
+from vsal.distributed.output import Outlet
 from vsal.distributed.tally import Tally
+from vsal.errors import RunStopped
 from vsal.settings import RunSettings
 
 log = logging.getLogger(__name__)
@@ -44,7 +47,12 @@ class RunRecord:
         self._run_id, self._place, self._titles, self._began = run_id, place, titles, began
         self._run, self._settings = run, dict(settings)
         self.journal = Journal(place[1], run_id, kind, {"titles": titles, "settings": self._settings})
-        self.tally = Tally(titles, began, self.journal)
+        self.drain = Drain(run.grace_s, self.journal.stopping)
+        # What is open when the place takes no more has nowhere to go: it is not waited for.
+        outlet = Outlet(place[1], lambda why: self.drain.begin(why, grace_s=0.0))
+        self.tally = Tally(titles, began, self.journal, outlet)
+        self._worked_s: float | None = None
+        self._stopped = ""
         self._ended = False
 
     def __enter__(self) -> RunRecord:
@@ -58,13 +66,30 @@ class RunRecord:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             self.journal.close(phase, {**self.tally.state(), "error": text})
 
+    def work(self, run: Callable[[], None]) -> None:
+        """Does the work, until every title has an outcome or the run is stopped.
+
+        Args:
+            run: the loop, which `drain` tells when to stop.
+        """
+        try:
+            with self.drain:
+                run()
+            self._stopped = self.drain.signal
+        except RunStopped as stopped:
+            self._stopped = str(stopped)
+            self.journal.stopping(self._stopped)
+            for outcome in self.journal.left_open(self._stopped):
+                self.tally.settle(outcome)
+        finally:
+            self._worked_s = time.perf_counter() - self._began  # without Ray's shutdown
+
     def end(
         self,
         title_ids: Sequence[str],
         totals: tuple[str, ...],
         startup_s: float,
         views: Sequence[Callable[[], None]] = (),
-        stopped: tuple[str, int] = ("", 0),
     ) -> Summary:
         """Writes the end of the run and says how it went.
 
@@ -75,11 +100,12 @@ class RunRecord:
             totals: figures of outcomes that are summed up.
             startup_s: until the first step could begin.
             views: what follows from the journals, and is written last.
-            stopped: what stopped the run, as people are told, and the exit code for it.
         """
-        seconds = time.perf_counter() - self._began
-        if not stopped[0] and self.tally.left():
-            raise AssertionError(f"{self.tally.left()} titles have no outcome: they were dropped")
+        seconds = time.perf_counter() - self._began if self._worked_s is None else self._worked_s
+        left = self.tally.left
+        # A signal that came when all was done has stopped nothing.
+        stopped = self._stopped if left or self.tally.sums.interrupted else ""
+        assert stopped or not left, f"{left} titles have no outcome: they were dropped"
         summary = Summary(
             run_id=self._run_id,
             place=self._place,
@@ -90,13 +116,13 @@ class RunRecord:
             totals=totals,
             settings=self._settings,
             sums=self.tally.sums,
-            left=self.tally.left(),
-            stopped=stopped[0],
-            stopped_code=stopped[1],
+            left=left,
+            stopped=stopped,
+            stopped_code=CODES.get(stopped, CODES["SIGTERM"]) if stopped else 0,
         )
         self._ended = True
-        told = {"stopped": stopped[0]} if stopped[0] else {}
-        self.journal.close("stopped" if stopped[0] else "ended", {**self.tally.state(), **told})
+        told = {"stopped": stopped} if stopped else {}
+        self.journal.close("stopped" if stopped else "ended", {**self.tally.state(), **told})
         for write in (lambda: self._write(summary), *views):
             try:
                 write()

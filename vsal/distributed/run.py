@@ -18,10 +18,11 @@ import ray
 
 from vsal.distributed.cluster import cluster_size, idle_cpus
 from vsal.distributed.credit import Credit
-from vsal.distributed.failures import OVERTIME, Failure, classify
+from vsal.distributed.drain import FORCE_S, Drain
+from vsal.distributed.failures import Failure, classify
 from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, largest_first
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Progress
+from vsal.distributed.outcomes import OnProgress, Outcome, interrupted
 from vsal.distributed.pulse import stalled
 from vsal.distributed.starts import Starts
 from vsal.distributed.tally import Tally
@@ -36,7 +37,6 @@ STOP_S = 10.0  # for a step to end once it was cancelled; what takes longer is l
 GIVE_UP_S = 15.0  # on top of the limit: a worker that notices it by itself clears away what killing it would leave
 RESTART_S = 20.0  # that an actor is given at least: starting anew it says nothing for a while
 
-OnProgress = Callable[[Progress], None]
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +51,7 @@ class Run:
         watch: to which workers report.
         metrics: of the run.
         on_progress: called about twice a second, and once for each title that ends.
+        drain: tells when the run is to stop.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class Run:
         watch: Watch,
         metrics: RunMetrics,
         on_progress: OnProgress | None = None,
+        drain: Drain | None = None,
     ) -> None:
-        self._work, self._settings, self._tally = work, settings, tally
+        self._work, self._settings, self._tally, self._drain = work, settings, tally, drain
         self._credit, self._watch, self._metrics, self._on_progress = credit, watch, metrics, on_progress
         self._waiting = largest_first(work.todo())
         self._next: Item | None = next(self._waiting, None)
@@ -79,6 +81,8 @@ class Run:
         """Runs until every title has an outcome."""
         try:
             while self._next is not None or self._open:
+                if self._drain is not None and self._drain.signal:
+                    self._leave(self._drain)
                 self._deal()
                 for reference in self._ended():
                     self._take(self._submitted.pop(reference), reference)
@@ -88,6 +92,19 @@ class Run:
             for submitted in self._submitted.values():
                 submitted.cancel()
             raise
+
+    def _leave(self, drain: Drain) -> None:
+        """The run is to stop: no title is begun any more, and what is open when the grace is over is cancelled."""
+        self._next = None
+        for title in list(self._open.values()) if drain.grace_over else ():
+            if drain.over:
+                for submitted in title.running.values():
+                    del self._submitted[submitted.reference]
+                title.running.clear()
+                self._settle(title, interrupted(title.item.title_id, title.item.uri, drain.signal))
+            elif not title.stopped and title.ending is None:
+                title.stopped = True
+                self._close(title, Step("stop", lambda ticket: None), drain.failure())
 
     # --- Dealing
 
@@ -171,7 +188,7 @@ class Run:
         """By the table: another try of the step, or the word to the work."""
         rule = failure.rule
         self._metrics.failure(rule)
-        self._tally.failure(failure)
+        self._tally.failure(title.item.title_id, failure)
         failures, attempts = title.charge(step, rule)
         log.info("%s, %s: %s", title.item.title_id, step.what or step.name, failure.detail)
         tries = rule.tries or self._settings.attempts
@@ -185,9 +202,7 @@ class Run:
         title.stop(step, failure)
         for submitted in title.running.values():
             if submitted.cancelled is None:
-                submitted.cancelled = failure
-                submitted.cancelled_at = time.monotonic()
-                submitted.cancel()
+                submitted.give_up(failure, force=not title.stopped)
         self._end(title)
 
     def _end(self, title: TitleInFlight) -> None:
@@ -202,20 +217,19 @@ class Run:
 
     def _go_on(self, title: TitleInFlight, decide: Callable[[], Sequence[Step] | Outcome]) -> None:
         """What the work decides; where that fails it is vsal's own fault, and costs one title."""
+        item = title.item
         try:
             following = decide()
         except Exception as error:
-            log.exception("deciding on %s", title.item.title_id)
+            log.exception("deciding on %s", item.title_id)
             failure = classify(error)
-            following = Outcome(
-                title.item.title_id, title.item.uri, "failed", failure.reason, failure.detail, trace=failure.trace
-            )
+            following = Outcome(item.title_id, item.uri, "failed", failure.reason, failure.detail, trace=failure.trace)
         if not isinstance(following, Outcome):
             title.ready.extend(following)
             if not title.idle:
                 return
             text = "a fault of vsal: nothing follows, and the title has not ended"
-            following = Outcome(title.item.title_id, title.item.uri, "failed", Reason.INTERNAL, text)
+            following = Outcome(item.title_id, item.uri, "failed", Reason.INTERNAL, text)
         self._settle(title, following)
 
     def _settle(self, title: TitleInFlight, outcome: Outcome) -> None:
@@ -235,7 +249,7 @@ class Run:
         now = time.monotonic()
         self._looked_at = now
         self._watch.poll()
-        self._restart_hung_actors()
+        self._watch.restart_hung(self._work.actors(), max(self._settings.stall_s, RESTART_S))
         late = dict(self._starts.late(self._watch.begun, self._cpus, idle_cpus, now))
         for submitted in list(self._submitted.values()):
             self._judge(submitted, late.get(submitted.key), now)
@@ -251,16 +265,16 @@ class Run:
         if submitted.reference not in self._submitted:  # its title has ended meanwhile
             return
         if submitted.cancelled is not None:
+            if submitted.title.stopped and now - submitted.cancelled_at > FORCE_S:
+                submitted.cancel()
             if now - submitted.cancelled_at > STOP_S:
                 log.warning("%s does not end though it was cancelled; left behind", submitted.key)
                 del self._submitted[submitted.reference]
                 self._take(submitted, None)
-            return
-        if self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
-            late = stalled(submitted.limit_s)
-        if late is not None:
-            submitted.cancelled, submitted.cancelled_at = late, now
-            submitted.cancel()
+        elif self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
+            submitted.give_up(stalled(submitted.limit_s))
+        elif late is not None:
+            submitted.give_up(late)
 
     def _time(self, title: TitleInFlight, now: float) -> None:
         """Counts the time in which a step of the title ran, and its frames."""
@@ -269,23 +283,10 @@ class Run:
         self._tally.open_frames[title.item.title_id] = frames
         if not title.running or title.ending is not None:
             return
-        for submitted in begun:
-            submitted.begun_at = submitted.begun_at or now
-        if begun:
-            title.worked(min(submitted.begun_at or now for submitted in begun))
-        limit_s = self._settings.title_timeout_s
-        if limit_s is not None and title.worked_s > limit_s and not title.overtime:
-            title.overtime = True  # once: what clears away behind the title takes time too
-            text = f"was worked on for {title.worked_s:.1f} s, and {limit_s:g} s are allowed (--title-timeout-s)"
-            self._close(title, next(iter(title.running.values())).step, Failure(OVERTIME, Reason.TIMEOUT, text))
-
-    def _restart_hung_actors(self) -> None:
-        for key, actor in self._work.actors().items():
-            still_s = self._watch.still_s(key)
-            if still_s > max(self._settings.stall_s, RESTART_S):
-                log.warning("%s has made no progress for %.0f s: it is restarted", key, still_s)
-                ray.kill(actor, no_restart=False)
-                self._watch.excuse(key)
+        title.worked_by(begun, now)
+        failure = title.too_long(self._settings.title_timeout_s)
+        if failure is not None:
+            self._close(title, next(iter(title.running.values())).step, failure)
 
     def _resize(self) -> None:
         self._sized_at = time.monotonic()

@@ -13,6 +13,7 @@ from vsal.distributed.outcomes import LISTED, Outcome, Progress, Sums
 if TYPE_CHECKING:
     from vsal.distributed.in_flight import TitleInFlight
     from vsal.distributed.journal import Journal
+    from vsal.distributed.output import Outlet
 
 RECENT_S = 60.0  # over which the rate is told
 SLOWEST = 10  # open titles that are told of
@@ -26,16 +27,17 @@ class Tally:
         titles: how many there are.
         began: when the run began, by `time.perf_counter`.
         journal: to which outcomes and the state go.
+        outlet: that is told what was written and what was not.
 
     Attributes:
         sums: of the outcomes so far.
         open_frames: frames done so far of each title in flight.
     """
 
-    def __init__(self, titles: int, began: float, journal: Journal | None = None) -> None:
+    def __init__(self, titles: int, began: float, journal: Journal | None = None, outlet: Outlet | None = None) -> None:
         self._titles = titles
         self._began = began
-        self._journal = journal
+        self._journal, self._outlet = journal, outlet
         self._kept: dict[str, Outcome] = {}
         self._made: set[str] = set()
         self._failures: Counter[str] = Counter()  # by rule
@@ -56,6 +58,8 @@ class Tally:
             journaled: whether it is news to the journal.
         """
         self.open_frames.pop(outcome.title_id, None)
+        if outcome.status == "done" and self._outlet is not None:
+            self._outlet.written()
         # Running sums: what is shown of a run must not take longer the more titles it has, nor more memory.
         self.sums.add(outcome)
         if outcome.status != "failed":
@@ -71,9 +75,11 @@ class Tally:
         if self._journal is not None:
             self._journal.opened(title_id, uri)
 
-    def failure(self, failure: Failure) -> None:
+    def failure(self, title_id: str, failure: Failure) -> None:
         """A step has failed; whether it is tried again, the table says."""
         self._failures[failure.rule.name] += 1
+        if self._outlet is not None:
+            self._outlet.failed(title_id, failure)
 
     def lost(self, seconds: float, frames: int) -> None:
         """What a step, or a title, had done is lost."""
@@ -84,8 +90,9 @@ class Tally:
         """Whether the title's result is there, from this run or an earlier one."""
         return title_id in self._made
 
+    @property
     def left(self) -> int:
-        """Titles without an outcome."""
+        """Titles that have not ended."""
         return self._titles - sum(self.sums.ended.values())
 
     def in_order(self, title_ids: Sequence[str]) -> list[Outcome]:
@@ -148,7 +155,7 @@ class Tally:
                 "cpus": cpus,
                 "used_cpus": used_cpus,
                 "stages": self._shares(),
-                "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left()),
+                "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left),
                 "driver_busy": round(self._busy, 3),
             }
         )
@@ -159,7 +166,7 @@ class Tally:
             "titles": self._titles,
             **self.sums.counts(),
             "reasons": self.sums.reasons(),
-            "left": self.left(),
+            "left": self.left,
             "frames": self.sums.figures["frames"],
             "video_s": round(float(self.sums.figures["duration_s"]), 1),
             "elapsed_s": round(time.perf_counter() - self._began, 1),

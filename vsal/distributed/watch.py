@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import ray
 
 from vsal.distributed.pulse import BEAT_S, WORK, Note, Pulse, Ticket
 
+log = logging.getLogger(__name__)
 _PATIENCE_S = 30.0  # for the pulse's answer, before it is restarted
 
 
@@ -90,6 +93,20 @@ class Watch:
         self._seen.pop(key, None)
         self._open.discard(key)
         self._forget.append(key)
+
+    def restart_hung(self, actors: Mapping[str, Any], limit_s: float) -> None:
+        """Restarts those that have made no progress for so long.
+
+        Args:
+            actors: by the key under which each reports.
+            limit_s: without progress.
+        """
+        for key, actor in actors.items():
+            still_s = self.still_s(key)
+            if still_s > limit_s:
+                log.warning("%s has made no progress for %.0f s: it is restarted", key, still_s)
+                ray.kill(actor, no_restart=False)
+                self.excuse(key)
 
     def excuse(self, key: str) -> None:
         """Starts its clock anew."""

@@ -16,11 +16,13 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 
 from vsal import storage
+from vsal.encode.record import holds, looking_in, read_record
 from vsal.storage import SourceInfo
 
 FOLDER = ".chunks"
 RENEW_S = 20.0
 LEASE_S = 120.0  # without a new word of it: six were missed
+SKEW_S = 3600.0  # by which the clock of this machine may be ahead of that of the place
 KEPT_S = 7 * 24 * 3600.0  # for whoever goes back to other settings, or to titles that failed
 
 _LEASE = re.compile(r"lease-(?P<mark>[0-9a-f]{8}-[0-9]+)-.+")
@@ -75,22 +77,21 @@ class Lease:
         except OSError as error:
             log.warning("%s cannot be written: other runs do not see that chunks are in use here: %s", self._uri, error)
 
-    def sweep(self, finished: Collection[str]) -> int:
+    def sweep(self) -> int:
         """As the function of that name, for whoever holds this lease."""
         self._write()
-        return sweep(self._dest, self._settings_key, finished, self.name)
+        return sweep(self._dest, self._settings_key, self.name)
 
 
-def sweep(dest: str, settings_key: str, finished: Collection[str], lease: str = "") -> int:
+def sweep(dest: str, settings_key: str, lease: str = "") -> int:
     """Remove what nobody needs any more, of any settings; the number of folders removed.
 
-    Those are chunks of titles that are finished, and such as have not been touched for KEPT_S. Nothing goes that others
-    are at work on.
+    Those are chunks of titles that are encoded with one's own settings, and such as have not been touched for KEPT_S.
+    Nothing goes that others are at work on. A place that forbids deleting is asked once.
 
     Args:
         dest: folder of the finished files.
         settings_key: of one's own settings.
-        finished: titles whose encode is there.
         lease: name of one's own lease.
     """
     leases: dict[str, list[SourceInfo]] = {settings_key: []}
@@ -102,22 +103,30 @@ def sweep(dest: str, settings_key: str, finished: Collection[str], lease: str = 
         else:
             of_settings = folders.setdefault(storage.name(storage.parent(folder)), {})
             of_settings.setdefault(folder, []).append(info)
-    now_ns = _now_ns(leases[settings_key], lease)
-    removed = 0
-    for key in leases.keys() | folders.keys():
-        others = [info for info in leases.get(key, []) if storage.name(info.uri) != lease]
-        if any(_held(info, now_ns) for info in others):
-            continue
-        for info in others:
-            _removed(storage.remove, info.uri)
-        for folder, infos in folders.get(key, {}).items():
-            idle_s = (now_ns - max(info.mtime_ns or now_ns for info in infos)) / 1e9
-            if storage.name(folder).rpartition(".")[0] in finished or idle_s > KEPT_S:
-                removed += _removed(storage.remove_folder, folder)
-        _removed(_prune, storage.join(dest, FOLDER, key))
-    if leases.keys() | folders.keys() != {settings_key}:
-        _removed(_prune_root, storage.join(dest, FOLDER))
+    now_ns, removed = _now_ns(leases[settings_key], lease), 0
+    try:
+        for key in leases.keys() | folders.keys():
+            others = [info for info in leases.get(key, []) if storage.name(info.uri) != lease]
+            if any(_held(info, now_ns, bool(lease)) for info in others):
+                continue
+            for info in others:
+                storage.remove(info.uri)
+            for folder, infos in folders.get(key, {}).items():
+                idle_s = (now_ns - max(info.mtime_ns or now_ns for info in infos)) / 1e9
+                if idle_s > KEPT_S or _is_encoded(dest, storage.name(folder).rpartition(".")[0], settings_key):
+                    storage.remove_folder(folder)
+                    removed += 1
+            _prune(storage.join(dest, FOLDER, key))
+        if leases.keys() | folders.keys() != {settings_key}:
+            _prune_root(storage.join(dest, FOLDER))
+    except OSError as error:
+        log.info("of %s not all can be removed that nobody needs: %s", storage.join(dest, FOLDER), error)
     return removed
+
+
+def _is_encoded(dest: str, title_id: str, settings_key: str) -> bool:
+    record = read_record(dest, title_id)
+    return record is not None and record.get("settings_key") == settings_key and holds(record, looking_in(dest))
 
 
 def clear(folder: str, lease: str = "") -> None:
@@ -139,7 +148,7 @@ def _others(folder: str, lease: str) -> bool:
         log.warning("%s cannot be listed, and what lies there stays for now: %s", folder, error)
         return True
     now_ns = _now_ns(found, lease)
-    return any(_held(info, now_ns) for info in found if storage.name(info.uri) != lease)
+    return any(_held(info, now_ns, bool(lease)) for info in found if storage.name(info.uri) != lease)
 
 
 def _now_ns(found: Collection[SourceInfo], lease: str) -> int:
@@ -148,11 +157,12 @@ def _now_ns(found: Collection[SourceInfo], lease: str) -> int:
     return own.mtime_ns if own is not None and own.mtime_ns else time.time_ns()
 
 
-def _held(info: SourceInfo, now_ns: int) -> bool:
+def _held(info: SourceInfo, now_ns: int, same_clock: bool) -> bool:
     match = _LEASE.fullmatch(storage.name(info.uri))
     if match is None or storage.is_gone(match["mark"]):
         return False
-    return (now_ns - (info.mtime_ns or now_ns)) / 1e9 < LEASE_S
+    age_s = (now_ns - (info.mtime_ns or now_ns)) / 1e9
+    return age_s < (LEASE_S if same_clock else LEASE_S + SKEW_S)
 
 
 def _prune(folder: str) -> None:

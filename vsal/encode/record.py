@@ -40,15 +40,24 @@ def write_record(dest: str, title_id: str, record: Record) -> SourceInfo:
 
 def version_of(info: SourceInfo) -> dict[str, Any]:
     """A file by its name and version, as a record holds it."""
-    return {"name": storage.name(info.uri), "size": info.size, "mtime_ns": info.mtime_ns, "etag": info.etag}
+    return {
+        "name": storage.name(info.uri) if info.uri else "",
+        "size": info.size,
+        "mtime_ns": info.mtime_ns,
+        "etag": info.etag,
+    }
+
+
+def info_of(version: Mapping[str, Any]) -> SourceInfo:
+    """The inverse of `version_of`, without the folder."""
+    return SourceInfo(version["name"], version["size"], version["mtime_ns"], version["etag"])
 
 
 def is_version(known: Mapping[str, Any], found: SourceInfo | None) -> bool:
     """Whether a file that lies there is the one that a record tells of."""
     if found is None:
         return False
-    told = SourceInfo(found.uri, known["size"], known["mtime_ns"], known["etag"])
-    return told.same_version(found)
+    return info_of(known).same_version(found)
 
 
 def holds(record: Mapping[str, Any], look: Look) -> bool:

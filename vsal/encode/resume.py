@@ -44,22 +44,25 @@ class Encoded:
     def __init__(self, out: str, dest: str, settings: EncodeSettings, manifests: Mapping[str, SourceInfo]) -> None:
         self._out, self._dest, self._manifests = out, dest, manifests
         self._settings_key = settings_key(settings)
-        self._files = {storage.name(info.uri): info for info in storage.list_files(dest, recursive=False)}
+        self._files = {storage.name(info.uri): info for info in storage.list_versions(dest, recursive=False)}
 
     def known(self, commits: Mapping[str, Commit]) -> set[str]:
         """Titles of which it is known without a single request.
 
         Args:
-            commits: by title, as `commit_of` gave them.
+            commits: by title, as `commit_of` gave them; what is not one is of a title that is not known.
         """
-        return {
-            title_id
-            for title_id, commit in commits.items()
-            if (manifest_file := self._manifests.get(title_id)) is not None
-            and is_version(commit["manifest"], manifest_file)
-            and is_version(commit["record"], self._files.get(f"{title_id}{SUFFIX}"))
-            and self._stands(commit, commit["manifest"]["fingerprint"])
-        }
+        return {title_id for title_id, commit in commits.items() if self._is_known(title_id, commit)}
+
+    def _is_known(self, title_id: str, commit: Commit) -> bool:
+        try:
+            return (
+                is_version(commit["manifest"], self._manifests.get(title_id))
+                and is_version(commit["record"], self._files.get(f"{title_id}{SUFFIX}"))
+                and self._stands(commit, commit["manifest"]["fingerprint"])
+            )
+        except (LookupError, TypeError):
+            return False
 
     def read(self, title_ids: list[str]) -> dict[str, Record]:
         """Records of those titles that are encoded, each with the version of its file as `record`; many are read at a

@@ -21,6 +21,10 @@ class ExportFormat(StrEnum):
     MEDIACODEC_QPMAP = "mediacodec-qpmap"
     NVENC_QPDELTA = "nvenc-qpdelta"
     CSV = "csv"
+    SCENES_CSV = "scenes-csv"
+    EDL = "edl"
+    OTIO = "otio"
+    FFMETADATA = "ffmetadata"
 
 
 CONTAINERS = ("auto", "mp4", "mov", "mkv", "webm")

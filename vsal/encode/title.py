@@ -223,6 +223,7 @@ def finish(plan: EncodePlan, done: Iterable[ChunkDone], lease: str = "") -> Reco
     record: Record = {
         "key": plan.key,
         "asked": plan.asked,
+        "settings_key": settings_key(plan.settings),
         "manifest": version_of(plan.manifest) | {"fingerprint": plan.fingerprint},
         "outputs": [version_of(published)],
         "vsal": vsal.__version__,
@@ -282,5 +283,5 @@ def encode_title(
             before = sum(part.frames for part in done)
             done.append(encode_chunk(chunk, lambda count, before=before: on_frame(before + count)))  # type: ignore[misc]
         record = finish(plan, done, lease.name)
-        lease.sweep({title_id})
+        lease.sweep()
     return record | {"seconds": round(time.monotonic() - begun, 3)}

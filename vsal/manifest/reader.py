@@ -25,7 +25,7 @@ class Manifest:
 
     def title_files(self) -> dict[str, SourceInfo]:
         """Each manifest file by its title's id; one listing."""
-        found = storage.list_files(maps_folder(self.out), recursive=False)
+        found = storage.list_versions(maps_folder(self.out), recursive=False)
         files = {storage.name(info.uri): info for info in found}
         return {name.removesuffix(SUFFIX): info for name, info in files.items() if name.endswith(SUFFIX)}
 

@@ -1,9 +1,10 @@
-"""VMAF by libvmaf, through an ffmpeg program that holds it (imageio-ffmpeg's does)."""
+"""VMAF by libvmaf, and CAMBI and XPSNR beside it, through an ffmpeg program that holds them (imageio-ffmpeg's does)."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -23,7 +24,8 @@ from vsal.video.ffmpeg import find_ffmpeg
 MODEL = "vmaf_v0.6.1"  # 1080p at three times the picture's height, as Netflix publishes it
 NEG = "vmaf_v0.6.1neg"  # the same without gain from sharpening and contrast: for comparing encoders
 LEAST_SIDE = 16  # libvmaf's features halve the picture four times
-_LOG = "vmaf.json"
+_LOG, _XPSNR_LOG = "vmaf.json", "xpsnr.txt"
+_XPSNR = re.compile(r"XPSNR y: *(\S+)")
 _TAIL = 300  # characters of what ffmpeg says last
 _KEY = "v{}"  # name of a model's score in the log
 
@@ -69,6 +71,8 @@ class Vmaf:
         models: libvmaf's built-in models by name; those of `available_models()` if None.
         threads: of libvmaf.
         every: scores every nth frame that is added.
+        more: CAMBI (banding of the encode, 0 is none: Tandon et al., PCS 2021) and XPSNR of luma (Helmrich et al.,
+            ICASSP 2020) too; `more` holds them after `scores`.
 
     Raises:
         SettingsError: there is no ffmpeg with libvmaf and these models, or pictures are too small for it.
@@ -82,12 +86,14 @@ class Vmaf:
         models: Iterable[str] | None = None,
         threads: int = 1,
         every: int = 1,
+        more: bool = False,
     ) -> None:
         if min(width, height) < LEAST_SIDE:
             raise SettingsError(f"VMAF needs sides of at least {LEAST_SIDE} pixels, not {width}x{height}")
         if bit_depth not in (8, 10, 12):
             raise SettingsError(f"VMAF takes luma of 8, 10 or 12 bits, not {bit_depth}")
         self.models = tuple(available_models() if models is None else models)
+        self._measures_more, self.more = more, dict[str, Floats]()
         self._size, self._shift, self._added, self._every = (height, width), bit_depth - 8, 0, every
         # Pictures of odd sides have no halves of chroma; at full size it is only zeros that are carried along.
         sampling = "420" if width % 2 == height % 2 == 0 else "444"
@@ -99,7 +105,7 @@ class Vmaf:
         # It says why it fails into a file, for a pipe that nobody reads would fill up and stop it.
         self._words = open(os.path.join(self._folder.name, "words"), "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
-            _command(width, height, pix_fmt, self.models, threads),
+            _command(width, height, pix_fmt, self.models, threads, more),
             cwd=self._folder.name,
             stdin=subprocess.PIPE,
             stdout=self._words,
@@ -158,10 +164,18 @@ class Vmaf:
         wanted = -(-self._added // self._every)
         if len(frames) != wanted:
             raise TitleFailed(Reason.DECODE_ERROR, f"libvmaf scored {len(frames)} frames of {wanted}: {self._said()}")
+        if self._measures_more:
+            self.more = {"cambi": np.array([frame["metrics"]["cambi"] for frame in frames]), "xpsnr": self._xpsnr()}
         return tuple(
             VmafScores(model, np.array([frame["metrics"][_KEY.format(i)] for frame in frames], np.float64))
             for i, model in enumerate(self.models)
         )
+
+    def _xpsnr(self) -> Floats:
+        """Of each frame, in dB; infinite where nothing differs."""
+        with open(os.path.join(self._folder.name, _XPSNR_LOG), encoding="utf-8") as file:
+            found = [float(match[1]) for line in file if (match := _XPSNR.search(line))]
+        return np.array(found, np.float64)
 
     def _whole(self, picture: Pixels) -> NDArray[Any]:
         """Luma at the depth of the pipe."""
@@ -201,13 +215,18 @@ def _scores_black(program: str, model: str) -> bool:
         return subprocess.run(command, cwd=folder, input=black, capture_output=True, check=False).returncode == 0
 
 
-def _command(width: int, height: int, pix_fmt: str, models: Iterable[str], threads: int) -> list[str]:
+def _command(
+    width: int, height: int, pix_fmt: str, models: Iterable[str], threads: int, more: bool = False
+) -> list[str]:
     """An ffmpeg that reads pictures of twice the height, source above encode, and writes scores beside itself."""
     listed = "|".join(rf"version={model}\:name={_KEY.format(i)}" for i, model in enumerate(models))
-    graph = (
-        f"split[a][b];[a]crop={width}:{height}:0:0[source];[b]crop={width}:{height}:0:{height}[encoded];"
-        f"[encoded][source]libvmaf=model='{listed}':log_fmt=json:log_path={_LOG}:n_threads={threads}"
-    )
+    vmaf = f"libvmaf=model='{listed}':log_fmt=json:log_path={_LOG}:n_threads={threads}"
+    graph = f"split[a][b];[a]crop={width}:{height}:0:0[source];[b]crop={width}:{height}:0:{height}[encoded];"
+    if more:
+        graph += "[source]split[s][s2];[encoded]split[e][e2];"
+        graph += f"[e][s]{vmaf}:feature=name=cambi,nullsink;[e2][s2]xpsnr=stats_file={_XPSNR_LOG}"
+    else:
+        graph += f"[encoded][source]{vmaf}"
     raw = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-s", f"{width}x{2 * height}", "-r", "25", "-i", "-"]
     return [
         find_ffmpeg(),

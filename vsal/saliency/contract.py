@@ -7,7 +7,10 @@ must be multiples of). A map is a density of looks, saliency = min(1, density / 
 `vsal.saliency.density`, and that of a picture with nothing in it is the prior of place. There are four kinds:
 
 - "image": each frame for itself.
-- "video": also takes `motion` uint8 [n, h, w] and gives `gate` float32 [n, h', w'] in 0..1; each frame for itself too.
+- "video": also takes `motion` and gives `gate` float32 [n, h', w'] in 0..1; each frame for itself too. The gate is the
+  share of a new mask a third of a second after the last one: a rate of -3 log(1 - gate) a second. `motion` is int8
+  [n, 2, h, w], signed change of luma over 1/24 and 1/6 of a second less the camera's (`vsal.video.camera`), or uint8
+  [n, h, w], absolute change of luma against the frame just before.
 - "clip": n is fixed, and the n frames are a window of successive ones; gives one mask, [1, h', w'], of the frame of the
   window that `vsal.mask_frame` names, counted from 0.
 - "recurrent": n is 1, and every further input NAME is a state that the output `next_NAME` carries to the next frame;
@@ -45,7 +48,9 @@ DEFAULT_MULTIPLE = 32  # the total stride of most published networks, for graphs
 NEXT = "next_"
 MEMORY = ("prev", "mask")  # input and output of a graph whose mask is its state
 
-_UINT8, _FLOAT = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
+MOTION_LAYERS = 2  # of signed motion: the times that it is stated over
+
+_UINT8, _INT8, _FLOAT = onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.FLOAT
 # kind -> inputs and outputs with their number of dimensions; of a recurrent model those beside its states
 _INTERFACES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "image": ({"frames": 4}, {"saliency": 3}),
@@ -78,7 +83,8 @@ class ModelInput:
     """What a model wants to see.
 
     pixels: preferred height * width; None where `fixed` is given. multiple: height and width must be multiples of it.
-    fixed: (width, height) that the graph demands, or None. motion: whether it also takes per-pixel motion.
+    fixed: (width, height) that the graph demands, or None. motion: whether it also takes per-pixel motion; signed:
+    whether that is the signed one. elapsed: of a recurrent model, whether it takes the seconds since the frame before.
     batch: the number of frames a call of the graph takes, None for any. mask_frame: of a clip model, which of these
     frames the mask is of. states: of a recurrent model, what it carries.
     """
@@ -90,6 +96,8 @@ class ModelInput:
     batch: int | None = None
     mask_frame: int | None = None
     states: tuple[State, ...] = ()
+    signed: bool = False
+    elapsed: bool = False
 
     @property
     def mask_output(self) -> str:
@@ -177,15 +185,25 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     initialised = {t.name for t in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in initialised}
     outputs = {v.name: v for v in model.graph.output}
-    wanted, given = _INTERFACES[kind]
+    wanted, given = dict(_INTERFACES[kind][0]), _INTERFACES[kind][1]
     states: tuple[State, ...] = ()
+    elapsed = False
     if kind == "recurrent":
         remembers_mask = MEMORY[0] in inputs and MEMORY[1] in outputs
         states = (_memory(inputs, outputs, properties),) if remembers_mask else _states(inputs, outputs)
         wanted = {**wanted, **({"motion": 3} if "motion" in inputs else {})}
+        elapsed = "elapsed_s" in inputs
         given = {} if remembers_mask else given
-    _same_names("inputs", kind, set(wanted), set(inputs) - {state.name for state in states})
+    signed = "motion" in inputs and len(inputs["motion"].type.tensor_type.shape.dim) == 4
+    timed = {"elapsed_s"} if elapsed else set()
+    _same_names("inputs", kind, set(wanted) | timed, set(inputs) - {state.name for state in states})
     _same_names("outputs", kind, set(given), set(outputs) - {state.output for state in states})
+    if signed:
+        layers = _dims(inputs["motion"], _INT8, wanted.pop("motion") + 1)[1]
+        if layers != MOTION_LAYERS:
+            raise ModelRefused(f"`motion` of int8 must be [n, {MOTION_LAYERS}, h, w], has {layers} layers: one a time")
+    if elapsed and _dims(inputs["elapsed_s"], _FLOAT, 1) != [1]:
+        raise ModelRefused("`elapsed_s` must be float32 [1]: one frame comes at a time")
     dims = {name: _dims(inputs[name], _UINT8, rank) for name, rank in wanted.items()}
     for name, rank in given.items():
         _dims(outputs[name], _FLOAT, rank)
@@ -202,7 +220,8 @@ def read_contract(model_bytes: bytes) -> ModelInput:
     mask_frame = _mask_frame(properties, batch) if kind == "clip" else None
     if kind == "recurrent" and batch != 1:
         raise ModelRefused(f"`frames` of a recurrent model must be [1, h, w, 3], is {dims['frames']}: fix n to 1")
-    return ModelInput(pixels, multiple, fixed, "motion" in wanted, batch, mask_frame, states)
+    moving = "motion" in inputs
+    return ModelInput(pixels, multiple, fixed, moving, batch, mask_frame, states, signed, elapsed)
 
 
 def _states(inputs: dict[str, onnx.ValueInfoProto], outputs: dict[str, onnx.ValueInfoProto]) -> tuple[State, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vsal.saliency.contract import ModelInput
 
 Frames = NDArray[np.uint8]
+Motion = NDArray[np.uint8 | np.int8]
 MaskBatch = NDArray[np.float32]
 Memory = list[NDArray[np.float32]]
 
@@ -24,7 +25,7 @@ class Session(Protocol):
 
     input: ModelInput
 
-    def check(self, frames: Frames, motion: Frames | None) -> None:
+    def check(self, frames: Frames, motion: Motion | None) -> None:
         """Raises ValueError where shapes or types are not the model's."""
 
     def infer(self, names: list[str], feed: dict[str, Any]) -> list[MaskBatch]:
@@ -37,15 +38,17 @@ class Run:
 
     Attributes:
         frames: uint8 [k, h, w, 3]; of a clip model with those around the m samples, else k = m.
-        motion: uint8 [k, h, w], or None for models that do not ask for it.
+        motion: uint8 [k, h, w] or int8 [k, 2, h, w], or None for models that do not ask for it.
         begins: bool [m], the samples with which a shot begins: a recurrent model forgets what came before.
         windows: int64 [m, t] of a clip model, the frames that it sees for each sample; None of recurrent ones.
+        elapsed_s: float32 [m], seconds since the sample before, 0 where a shot begins.
     """
 
     frames: Frames
-    motion: Frames | None
+    motion: Motion | None
     begins: NDArray[np.bool_]
     windows: NDArray[np.int64] | None
+    elapsed_s: NDArray[np.float32]
 
 
 def run_in_order(session: Session, run: Run, memory: Memory | None) -> tuple[MaskBatch, Memory | None]:
@@ -75,6 +78,8 @@ def run_in_order(session: Session, run: Run, memory: Memory | None) -> tuple[Mas
         feed: dict[str, Any] = dict(zip((state.name for state in states), memory, strict=True))
         if session.input.motion and run.motion is not None:
             feed["motion"] = run.motion[i : i + 1]
+        if session.input.elapsed:
+            feed["elapsed_s"] = run.elapsed_s[i : i + 1]
         mask, *memory = session.infer(names, {"frames": run.frames[i : i + 1], **feed})
         masks.append(mask)
     return np.concatenate(masks), memory

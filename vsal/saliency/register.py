@@ -39,6 +39,8 @@ def add_model(
     *,
     name: str | None = None,
     training_data: Sequence[str] = (),
+    teachers: Sequence[str] | None = None,
+    ancestors: Sequence[str] | None = None,
     sha256: str | None = None,
     accept_licence: bool = False,
     replace: bool = False,
@@ -51,6 +53,8 @@ def add_model(
         licence: SPDX expression of the weights' licence.
         name: to register it by; the file's name without `.onnx` by default.
         training_data: what it was trained on, and on which terms.
+        teachers: models whose answers it has learned from; None where it is not known.
+        ancestors: models whose weights it began with, or was made of by quantising; likewise.
         sha256: that the file must have, hex, as its publisher states it.
         accept_licence: register a model whose licence forbids commercial use.
         replace: put it in the place of one of the user's models of the same name.
@@ -92,6 +96,8 @@ def add_model(
         "parameters": parameter_count(model),
         "licence": licence,
         "training_data": list(training_data),
+        "teachers": None if teachers is None else list(teachers),
+        "ancestors": None if ancestors is None else list(ancestors),
         "ops": operators(model),
         "input": {"pixels": wants.pixels, "multiple": wants.multiple, "fixed": wants.fixed, "frames": wants.batch},
         "made_from": {"file": storage.name(source), "sha256": found, "interface": interface and asdict(interface)},

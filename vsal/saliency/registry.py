@@ -32,7 +32,8 @@ class Entry:
 
     kind: "image", "video", "clip" or "recurrent". sha256: of the file, hex. parameters: numbers in the stored float
     tensors. licence: SPDX expression of the weights. training_data: names and terms. ops: operators in the
-    graph, sorted.
+    graph, sorted. teachers: models whose answers it has learned from; None where nobody has said. ancestors: models
+    whose weights it began with, or was made of by quantising; likewise.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Entry:
     training_data: tuple[str, ...]
     ops: tuple[str, ...]
     folder: Path
+    teachers: tuple[str, ...] | None = None
+    ancestors: tuple[str, ...] | None = None
 
     @property
     def path(self) -> Path:
@@ -237,4 +240,6 @@ def _entry(item: dict[str, Any], folder: Path) -> Entry:
         training_data=tuple(str(text) for text in item["training_data"]),
         ops=tuple(str(op) for op in item["ops"]),
         folder=folder,
+        teachers=None if item.get("teachers") is None else tuple(str(text) for text in item["teachers"]),
+        ancestors=None if item.get("ancestors") is None else tuple(str(text) for text in item["ancestors"]),
     )

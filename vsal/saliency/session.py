@@ -12,9 +12,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vsal.errors import SettingsError
-from vsal.saliency.contract import read_contract
+from vsal.saliency.contract import MOTION_LAYERS, read_contract
 from vsal.saliency.graph import ModelRefused
-from vsal.saliency.ordered import Frames, MaskBatch, Run, run_in_order, window
+from vsal.saliency.ordered import Frames, MaskBatch, Motion, Run, run_in_order, window
 
 CPU_BATCH = (
     1  # frames a call: the activations of one frame stay in the core's cache, of eight they do not (10 % slower)
@@ -89,12 +89,13 @@ class SaliencySession:
         self._batch = self.input.batch or (GPU_BATCH if device == "gpu" else CPU_BATCH)
         self._try_out()
 
-    def run(self, frames: Frames, motion: Frames | None = None) -> Masks:
+    def run(self, frames: Frames, motion: Motion | None = None) -> Masks:
         """Masks of n frames, n any number, 0 too.
 
         Args:
             frames: uint8 [n, h, w, 3], RGB, upright, h and w as `input.size_for` gives them.
-            motion: uint8 [n, h, w], mean absolute luma change; needed by models with `input.motion`, ignored by others.
+            motion: uint8 [n, h, w], or int8 [n, 2, h, w] where `input.signed`, as `vsal.saliency.contract` says; needed
+                by models with `input.motion`, ignored by others.
 
         Returns:
             Masks of the n frames, in order.
@@ -109,14 +110,14 @@ class SaliencySession:
         n = len(frames)
         if n == 0:
             shape = (1, *frames.shape[1:])
-            some = self.run(np.zeros(shape, np.uint8), np.zeros(shape[:3], np.uint8))
+            some = self.run(np.zeros(shape, np.uint8), self.no_motion(1, *frames.shape[1:3]))
             return Masks(some.saliency[:0], None if some.gate is None else some.gate[:0])
         size = self._batch
         parts = [self._call(frames[i : i + size], motion, i) for i in range(0, n, size)]
         joined = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Masks(joined[0], joined[1] if self.input.motion else None)
 
-    def run_sequence(self, frames: Frames, motion: Frames | None = None) -> Masks:
+    def run_sequence(self, frames: Frames, motion: Motion | None = None, period_s: float = 1 / 3) -> Masks:
         """Masks of the n frames of one scene or clip from its beginning to its end, whatever the model's kind.
 
         A recurrent model starts from zeros. A clip model sees a window around each frame; at the ends of the sequence
@@ -124,7 +125,8 @@ class SaliencySession:
 
         Args:
             frames: uint8 [n, h, w, 3], as in `run`; in order, evenly spaced in time.
-            motion: uint8 [n, h, w], as in `run`.
+            motion: as in `run`.
+            period_s: from one frame to the next, for models that ask for it.
 
         Returns:
             Masks of the n frames, in order.
@@ -137,15 +139,16 @@ class SaliencySession:
         self.check(frames, motion)
         if len(frames) == 0:
             one = np.zeros((1, *frames.shape[1:]), np.uint8)
-            return Masks(self.run_sequence(one, one[..., 0]).saliency[:0], None)
+            return Masks(self.run_sequence(one, self.no_motion(1, *frames.shape[1:3])).saliency[:0], None)
         n, begins = len(frames), np.arange(len(frames)) == 0
+        elapsed = np.where(begins, 0.0, period_s).astype(np.float32)
         windows = None
         if self.input.mask_frame is not None and self.input.batch is not None:
             size, at = self.input.batch, self.input.mask_frame
             windows = np.stack([window(i, n, size, at) for i in range(n)])
-        return Masks(run_in_order(self, Run(frames, motion, begins, windows), None)[0], None)
+        return Masks(run_in_order(self, Run(frames, motion, begins, windows, elapsed), None)[0], None)
 
-    def _call(self, frames: Frames, motion: Frames | None, first: int) -> list[MaskBatch]:
+    def _call(self, frames: Frames, motion: Motion | None, first: int) -> list[MaskBatch]:
         count = len(frames)
         short = (self.input.batch or count) - count  # frames missing from a graph's fixed batch
         feed = {"frames": _padded(frames, short)}
@@ -168,7 +171,7 @@ class SaliencySession:
             raise RuntimeError(f"the model failed on frames {shape}: {_first_line(error)}") from error
         return outputs
 
-    def check(self, frames: Frames, motion: Frames | None) -> None:
+    def check(self, frames: Frames, motion: Motion | None) -> None:
         """Check that the model takes these frames.
 
         Raises:
@@ -183,19 +186,25 @@ class SaliencySession:
         if free and (min(height, width) < 1 or height % multiple or width % multiple):
             raise ValueError(f"frames are {width}x{height}, must be multiples of {multiple}: use input.size_for")
         if self.input.motion:
+            like = self.no_motion(len(frames), height, width)
+            wanted = f"{like.dtype} {list(like.shape)}"
             if motion is None:
-                raise ValueError("the model takes motion: give uint8 [n, h, w] beside the frames")
-            if motion.dtype != np.uint8 or motion.shape != frames.shape[:3]:
-                raise ValueError(
-                    f"motion must be uint8 {list(frames.shape[:3])}, is {motion.dtype} {list(motion.shape)}"
-                )
+                raise ValueError(f"the model takes motion: give {wanted} beside the frames")
+            if motion.dtype != like.dtype or motion.shape != like.shape:
+                raise ValueError(f"motion must be {wanted}, is {motion.dtype} {list(motion.shape)}")
+
+    def no_motion(self, n: int, height: int, width: int) -> Motion:
+        """Motion of n frames in which nothing moves, of the type and shape that the model takes."""
+        if self.input.signed:
+            return np.zeros((n, MOTION_LAYERS, height, width), np.int8)
+        return np.zeros((n, height, width), np.uint8)
 
     def _try_out(self) -> None:
         """Run one frame of noise: what fails, fails before any work, and the first real frame finds memory mapped."""
         width, height = self.input.size_for(16 / 9)
         noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
         try:
-            masks = self.run_sequence(noise, np.zeros((1, height, width), np.uint8))
+            masks = self.run_sequence(noise, self.no_motion(1, height, width))
         except RuntimeError as error:
             raise ModelRefused(f"{error}. Check vsal.size_multiple and the shapes in the graph") from error
         for name, mask in (("saliency", masks.saliency), ("gate", masks.gate)):
@@ -263,7 +272,7 @@ def _providers(device: str, gpu_mem_limit_bytes: int | None) -> list[Any]:
     return [(_CUDA, cuda), "CPUExecutionProvider"]
 
 
-def _padded(batch: Frames, short: int) -> Frames:
+def _padded(batch: Any, short: int) -> Any:
     return np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]) if short > 0 else batch
 
 

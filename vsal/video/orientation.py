@@ -60,5 +60,13 @@ class Orientation:
         turned = upright[:, ::-1] if self.mirrored else upright
         return np.ascontiguousarray(np.rot90(turned, self.rotation_deg // 90))
 
+    def coded_box(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+        """A rectangle of the upright picture in the coded one, in fractions of the sides."""
+        if self.mirrored:
+            left, right = 1 - right, 1 - left
+        for _ in range(self.rotation_deg // 90):  # a quarter back, against the clock
+            left, top, right, bottom = top, 1 - right, bottom, 1 - left
+        return left, top, right, bottom
+
 
 UPRIGHT = Orientation()

@@ -125,6 +125,7 @@ class InputMaker:
         colorspace = 9 if self._hdr is not None and frame.colorspace == 2 else frame.colorspace
         full = is_full_range(frame)
         self._luma_scale = 1.0 if full else 255 / 219
+        self._full_range = np.clip((np.arange(256) - 16) * self._luma_scale + 0.5, 0, 255).astype(np.uint8)
         self._matrix = rgb_from_yuv(colorspace, full, large)
 
     def rgb(self, frame: VideoFrame) -> Image:
@@ -151,6 +152,13 @@ class InputMaker:
         """Absolute change of luma (green of GBR) between two frames at the same size: uint8 [h, w], 0..255."""
         change = cv2.absdiff(self._luma(frame), self._luma(before))
         return np.asarray(cv2.convertScaleAbs(change, alpha=self._luma_scale), np.uint8)
+
+    def luma(self, frame: VideoFrame) -> Image:
+        """The frame's luma (green of GBR) over the full range: uint8 [h, w]."""
+        small = self._luma(frame)
+        if self._luma_scale == 1.0:
+            return small
+        return np.asarray(cv2.LUT(small, self._full_range), np.uint8)
 
     def _luma(self, frame: VideoFrame) -> Image:
         frame, layout = planar(frame)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsal.cli.options import verb
-from vsal.cli.progress import display, failure_lines, span
+from vsal.cli.progress import display, failure_lines, span, stopped_lines
 from vsal.cli.screen import Screen
 from vsal.encode.settings import Budget, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
@@ -127,6 +127,7 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
         if left_out:
             told.append(f"{name}: not kept: {escape(', '.join(left_out))}")
     told += failure_lines(summary.failed(), f"{summary.place[1]}/runs/{summary.run_id}.json")
+    told += stopped_lines(summary)
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:

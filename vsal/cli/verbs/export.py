@@ -49,6 +49,6 @@ def export(
         except (VsalError, OSError) as error:
             failed.append({"title_id": title_id, "detail": str(error)})
     screen.document({"format": str(kind), "files": written, "failed": failed})
-    screen.show(f"[bold]{len(written)} files[/] written to {escape(dest)}")
+    screen.show(f"[bold]{len(written)} {'file' if len(written) == 1 else 'files'}[/] written to {escape(dest)}")
     screen.show(*(f"[red]failed[/]  {escape(one['title_id'])}  {escape(one['detail'])}" for one in failed))
     return 1 if failed else 0

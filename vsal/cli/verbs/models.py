@@ -61,6 +61,8 @@ def _document(entry: Entry, timed: bool) -> dict[str, Any]:
         "ms_a_frame": ms,
         "licence": entry.licence,
         "training_data": list(entry.training_data),
+        "teachers": None if entry.teachers is None else list(entry.teachers),
+        "ancestors": None if entry.ancestors is None else list(entry.ancestors),
         "sha256": entry.sha256,
         "path": str(entry.path),
         "refused": refused,
@@ -138,6 +140,13 @@ def add_model(
     training_data: Annotated[
         list[str] | None, typer.Option("--training-data", help="What it was trained on, with the terms; for each one.")
     ] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option("--teacher", help="Model whose answers it has learned from; for each one.")
+    ] = None,
+    ancestor: Annotated[
+        list[str] | None, typer.Option("--ancestor", help="Model whose weights it began with; for each one.")
+    ] = None,
+    no_lineage: Annotated[bool, typer.Option("--no-lineage", help="It has neither teacher nor ancestor.")] = False,
     sha256: Annotated[str | None, typer.Option("--sha256", help="That the file must have, as published.")] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="Register a model whose licence forbids commercial use.")
@@ -172,6 +181,8 @@ def add_model(
             licence,
             name=name,
             training_data=training_data or [],
+            teachers=teacher or ([] if ancestor or no_lineage else None),
+            ancestors=ancestor or ([] if teacher or no_lineage else None),
             sha256=sha256,
             accept_licence=accept_licence,
             replace=replace,

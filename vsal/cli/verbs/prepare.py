@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsal.cli.options import verb
-from vsal.cli.progress import display, failure_lines, span, warning_lines
+from vsal.cli.progress import display, failure_lines, span, stopped_lines, warning_lines
 from vsal.cli.screen import Screen
 from vsal.settings import PrepareSettings, RunSettings
 
@@ -64,9 +64,9 @@ def lines(summary: Summary) -> list[str]:
     done, skipped, failed = (summary.count(status) for status in ("done", "skipped", "failed"))
     document = summary.document()
     told = []
-    if done == failed == skipped == 0:
+    if done == failed == skipped == 0 and not summary.stopped:
         told.append("Nothing to do: no title of the catalogue failed the last time.")
-    elif done == failed == 0:
+    elif done == failed == 0 and not summary.stopped:
         told.append(
             f"Nothing to do: all {skipped} titles are prepared with these settings already (--force does them again)."
             if skipped != 1
@@ -84,6 +84,7 @@ def lines(summary: Summary) -> list[str]:
             told.append(f"{document['decode_errors']} damaged places were decoded around")
     told += warning_lines((o.title_id, o.detail) for o in summary.outcomes if o.status == "done")
     told += failure_lines(document["failed"], f"vsal inspect {summary.place[1]}")
+    told += stopped_lines(summary)
     if failed and summary.exit_code == 0:
         told.append(f"{failed} failed titles are within --max-failed {summary.max_failed}.")
     if done or skipped:

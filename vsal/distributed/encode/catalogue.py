@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vsal import manifest, storage
 from vsal.distributed import journal
 from vsal.distributed.cluster import cluster_size, ray_cluster
 from vsal.distributed.credit import Credit
 from vsal.distributed.encode import tasks
-from vsal.distributed.encode.work import EncodeWork, outcome_of
+from vsal.distributed.encode.work import EncodeWork, commit_in, outcome_of
 from vsal.distributed.failures import StepFailed
-from vsal.distributed.known import failed_titles
+from vsal.distributed.known import encodes, failed_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Summary, new_run_id
+from vsal.distributed.outcomes import OnProgress, Outcome, Summary, new_run_id
 from vsal.distributed.pulse import alone
 from vsal.distributed.record import RunRecord
-from vsal.distributed.run import OnProgress, Run
-from vsal.distributed.tally import Tally
+from vsal.distributed.run import Run
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Item
@@ -68,21 +68,24 @@ def encode_catalogue(
     files = manifest.read_manifest(out).title_files()
     wanted = _wanted(out, files, title_ids)
     storage.check_writable(dest)
-    run_id, key = new_run_id(), settings_key(settings)
+    run_id = new_run_id()
+    known = journal.read_known(dest, run_id)
     if run.retry_failed:
-        known = failed_titles(journal.read_known(dest, run_id), "encode")
-        wanted = [title_id for title_id in wanted if title_id in known]
+        failed = failed_titles(known, "encode")
+        wanted = [title_id for title_id in wanted if title_id in failed]
     # The size of its maps tells how long a title is, as far as that can be known without opening it.
     items = [Item(title_id, manifest.maps_uri(out, title_id), files[title_id].size) for title_id in wanted]
-    startup_s = 0.0
+    settled = [] if run.force else _encoded(items, Encoded(out, dest, settings, files), encodes(known))
+    done = {outcome.title_id for outcome, _ in settled}
+    items, startup_s = [item for item in items if item.title_id not in done], 0.0
+    if items:
+        _try(settings, run)
     with RunRecord("encode", run_id, ("dest", dest), len(wanted), began, run, settings.to_json()) as record:
-        if not run.force:
-            items = _unsettled(items, Encoded(out, dest, settings, files), record.tally)
-        if not items:
-            sweep(dest, key, wanted)
-        else:
-            _try(settings, run)
-            with Lease(dest, key, run_id) as lease, ray_cluster(run, address):
+        for outcome, news in settled:
+            record.tally.settle(outcome, journaled=news)
+        del known, settled, done
+        if items:
+            with Lease(dest, settings_key(settings), run_id) as lease, ray_cluster(run, address):
                 startup_s = time.perf_counter() - began
                 size, watch = cluster_size(), Watch()
                 # The first title's plan keeps one busy, and its chunks want all.
@@ -91,16 +94,14 @@ def encode_catalogue(
                 credit = Credit(size.cpus, held_bytes=0)  # chunks wait for their join on disk
                 try:
                     metrics = RunMetrics("encode", TOTALS)
-                    Run(work, run, record.tally, credit, watch, metrics, on_progress).work()
+                    tally, drain = record.tally, record.drain
+                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
                 finally:
                     watch.close()
-                lease.sweep({title_id for title_id in wanted if record.tally.made(title_id)})
+                lease.sweep()
+        else:
+            sweep(dest, settings_key(settings))
         return record.end(wanted, TOTALS, startup_s, (lambda: sweep_folder(dest),))
-
-
-def sweep_folder(dest: str) -> None:
-    """Removes what killed writers left."""
-    storage.sweep(dest)
 
 
 def _wanted(out: str, files: Mapping[str, SourceInfo], title_ids: Sequence[str] | None) -> list[str]:
@@ -114,13 +115,25 @@ def _wanted(out: str, files: Mapping[str, SourceInfo], title_ids: Sequence[str] 
     return wanted
 
 
-def _unsettled(items: list[Item], encoded: Encoded, tally: Tally) -> list[Item]:
-    """Settles the titles that are encoded already; those that are left. Nothing of them is planned or opened."""
-    records = encoded.read([item.title_id for item in items])
-    for item in items:
-        if item.title_id in records:
-            tally.settle(outcome_of(item, "skipped", records[item.title_id]))
-    return [item for item in items if item.title_id not in records]
+def _encoded(items: list[Item], encoded: Encoded, told: Mapping[str, Outcome]) -> list[tuple[Outcome, bool]]:
+    """Outcomes of the titles that are encoded already, and whether each is news to the journals. Nothing of them is
+    planned or opened.
+
+    Args:
+        items: all titles.
+        encoded: what lies in DEST.
+        told: by title how the last encode ended that was committed, from journals.
+    """
+    wanted = {item.title_id for item in items}
+    known = encoded.known({title_id: commit_in(told[title_id]) for title_id in wanted & told.keys()})
+    records = encoded.read([item.title_id for item in items if item.title_id not in known])
+    found = [(_again(told[item.title_id]), False) for item in items if item.title_id in known]
+    found += [(outcome_of(item, "skipped", records[item.title_id]), True) for item in items if item.title_id in records]
+    return found
+
+
+def _again(outcome: Outcome) -> Outcome:
+    return replace(outcome, status="skipped", detail="", seconds=0.0, attempts=0)
 
 
 def _try(settings: EncodeSettings, run: RunSettings) -> None:
@@ -132,3 +145,8 @@ def _try(settings: EncodeSettings, run: RunSettings) -> None:
             f"a trial of {settings.codec} {failed.failure.detail}: the encoder hangs. Name another one with "
             "--encoder-program, or another --codec"
         ) from failed
+
+
+def sweep_folder(dest: str) -> None:
+    """Removes what killed writers left."""
+    storage.sweep(dest)

@@ -11,7 +11,8 @@ from vsal.distributed.failures import LOST_CHUNKS, Failure
 from vsal.distributed.outcomes import Outcome
 from vsal.distributed.work import Item, Step
 from vsal.encode.chunks import ChunkDone, ChunkSpec
-from vsal.encode.resume import commit_of
+from vsal.encode.record import info_of, version_of
+from vsal.encode.resume import Commit
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.title import EncodePlan
 from vsal.errors import Reason
@@ -137,14 +138,26 @@ def outcome_of(item: Item, status: Literal["done", "skipped"], record: dict[str,
         item.uri,
         status,
         path=record["outputs"][0]["name"],
+        fingerprint=record["asked"],
+        file=info_of(record["record"]),
         frames=record["frames"],
         duration_s=record["duration_s"],
         figures={
             "bytes": sum(file["size"] for file in record["outputs"]),
             "chunks": len(record["chunks"]),
-            "left_out": tuple(record["left_out"]),  # streams of the source that the container does not hold
+            "left_out": list(record["left_out"]),  # streams of the source that the container does not hold
             "bit_share": (record["budget"] or {}).get("achieved"),  # of the top area, where one was asked for
             "bit_share_without": (record["budget"] or {}).get("without"),  # where that is enough, no maps are given
-            "commit": commit_of(record),
+            # What resume needs beside fingerprint and file: see `commit_in`.
+            "manifest": record["manifest"],
+            "outputs": record["outputs"],
         },
     )
+
+
+def commit_in(outcome: Outcome) -> Commit:
+    """What an outcome tells of the encode that it was committed with; a commit of nothing where it tells of none."""
+    if outcome.file is None or "outputs" not in outcome.figures:
+        return {"asked": "", "outputs": [], "manifest": {}, "record": {}}
+    told = {"manifest": outcome.figures["manifest"], "outputs": outcome.figures["outputs"]}
+    return told | {"asked": outcome.fingerprint, "record": version_of(outcome.file)}

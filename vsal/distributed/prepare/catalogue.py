@@ -16,7 +16,7 @@ from vsal.distributed.cluster import check_budget, cluster_size, join_bytes, ray
 from vsal.distributed.credit import Credit
 from vsal.distributed.known import committed_files, failed_titles, settled_titles
 from vsal.distributed.metrics import RunMetrics
-from vsal.distributed.outcomes import Outcome, Summary, new_run_id
+from vsal.distributed.outcomes import OnProgress, Outcome, Summary, new_run_id
 from vsal.distributed.prepare import tasks
 from vsal.distributed.prepare.checkpoints import sweep_checkpoints
 from vsal.distributed.prepare.job import Job
@@ -24,7 +24,7 @@ from vsal.distributed.prepare.pools import start_pools
 from vsal.distributed.prepare.tasks import window_bytes
 from vsal.distributed.prepare.work import PrepareWork
 from vsal.distributed.record import RunRecord
-from vsal.distributed.run import OnProgress, Run
+from vsal.distributed.run import Run
 from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
@@ -110,7 +110,8 @@ def prepare_catalogue(
                     )
                     credit = Credit(size.cpus, join_bytes(size, run, window))
                     metrics = RunMetrics("prepare", TOTALS)
-                    Run(PrepareWork(job, todo), run, record.tally, credit, watch, metrics, on_progress).work()
+                    work, tally, drain = PrepareWork(job, todo), record.tally, record.drain
+                    record.work(Run(work, run, tally, credit, watch, metrics, on_progress, drain).work)
                 finally:
                     pools.stop()
                     watch.close()

@@ -21,7 +21,7 @@ from vsal.saliency import Masks
 from vsal.vitals import vitals
 
 if TYPE_CHECKING:
-    from vsal.saliency.ordered import Memory, Run
+    from vsal.saliency.ordered import Memory, Motion, Run
     from vsal.saliency.session import SaliencySession
 Result = TypeVar("Result")
 
@@ -65,13 +65,13 @@ class SaliencyActor:
         """Answers once the session is made."""
         return report(tuple(self._session(model).providers))
 
-    def infer(self, model: list[Any], frames: npt.NDArray[np.uint8], motion: npt.NDArray[np.uint8] | None) -> Masks:
+    def infer(self, model: list[Any], frames: npt.NDArray[np.uint8], motion: Motion | None) -> Masks:
         """Masks of a window.
 
         Args:
             model: as above.
             frames: uint8 [n, h, w, 3] RGB, upright.
-            motion: uint8 [n, h, w], or None for models that do not ask for it.
+            motion: uint8 [n, h, w] or int8 [n, 2, h, w], or None for models that do not ask for it.
 
         Returns:
             The masks, and the gates of a video model, as float16: half the bytes on the way, and an eighth of a level

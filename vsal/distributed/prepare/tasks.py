@@ -19,7 +19,7 @@ from vsal.distributed.prepare.open_title import OpenTitle
 from vsal.distributed.pulse import Beat, Ticket, working
 from vsal.distributed.work import Answer
 from vsal.planning import WorkItem
-from vsal.saliency.contract import ModelInput
+from vsal.saliency.contract import MOTION_LAYERS, ModelInput
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo, probe
@@ -46,7 +46,7 @@ class Prepared:
 def window_bytes(settings: PrepareSettings, model_input: ModelInput) -> int:
     """Size of a full window of model inputs: RGB, and motion where the model asks for it."""
     width, height = model_input.size_for(16 / 9)
-    channels = 4 if model_input.motion else 3
+    channels = 3 + (MOTION_LAYERS if model_input.signed else 1) * model_input.motion
     frames = scan_settings(settings, model_input).window_frames
     if model_input.mask_frame is not None and model_input.batch is not None:
         frames += 2 * model_input.batch  # what the model sees around the first and the last sample

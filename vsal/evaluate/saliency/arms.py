@@ -22,7 +22,7 @@ SCORE_CODE = (
         f"evaluate/saliency/{name}.py"
         for name in ("arms", "clip_scores", "foretold", "metrics", "observed", "prepared")
     ),
-    "temporal.py",
+    "temporal",
     "roi",
     "manifest/schema.py",
 )

@@ -18,6 +18,7 @@ from vsal.saliency import Masks, ModelInput, SaliencySession
 from vsal.saliency.prior import FIXED_PRIOR
 
 Frames = NDArray[np.uint8]
+Motion = NDArray[np.uint8 | np.int8]
 Floats = NDArray[np.float32]
 
 TEACHER_PIXELS = 640 * 360  # what the teacher was trained at; at half the width it loses a third of its NSS on stills
@@ -42,7 +43,7 @@ class Blend:
         self._teacher = ort.InferenceSession(teacher, options, providers=["CPUExecutionProvider"])
         self._name = self._teacher.get_inputs()[0].name
 
-    def run(self, frames: Frames, motion: Frames | None = None) -> Masks:
+    def run(self, frames: Frames, motion: Motion | None = None) -> Masks:
         """Densities of frames uint8 [n, h, w, 3], as a share of 16 times their mean, cut at 1: float32 [n, h', w']."""
         return Masks(np.stack([self._one(frame) for frame in frames]), None)
 

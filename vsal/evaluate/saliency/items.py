@@ -80,6 +80,10 @@ class Picture:
             return np.zeros(size[::-1], np.uint8)
         return self._maker(size).change(self.frame, before.frame)
 
+    def luma(self, size: tuple[int, int]) -> Bytes:
+        """uint8 [h, w] at (width, height), over the full range."""
+        return self._maker(size).luma(self.frame)
+
     def _maker(self, size: tuple[int, int]) -> InputMaker:
         return InputMaker(self.frame, size, self.orientation)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,11 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsal.evaluate.saliency.items import Bytes, Floats, Frame, Item, Truth
+from vsal.evaluate.saliency.items import Bytes, Floats, Frame, Item, Picture, Truth
 from vsal.roi.grid import MACROBLOCK, block_means
 from vsal.saliency import ModelInput
 from vsal.settings import PrepareSettings
+from vsal.video.camera import signed_changes
 from vsal.video.clock import SampleClock
+from vsal.video.earlier import REACH_S, STATED_S
 
 JUDGED_SIDE = 256  # longest side at which maps are held against gaze: finer than any model's mask
 FIXATION_BLUR = 0.03  # of the longer side: about a degree of sight, where a set has fixations without a density
@@ -31,11 +34,11 @@ class Seen:
 
     Attributes:
         frames: uint8 [m, h, w, 3].
-        motion: uint8 [m, h, w], for models that ask for it.
+        motion: uint8 [m, h, w] or int8 [m, 2, h, w], for models that ask for it.
     """
 
     frames: Bytes
-    motion: Bytes | None
+    motion: npt.NDArray[np.uint8 | np.int8] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,18 @@ def on_clock(index: int, fps: float, rate_hz: float) -> bool:
     return any(math.ceil(point * step - 0.5) == index for point in range(first, math.ceil((index + 0.5) / step) + 1))
 
 
+def _signed(
+    picture: Picture, index: int, recent: Iterable[Frame], frame_s: float, size: tuple[int, int]
+) -> npt.NDArray[np.int8]:
+    """Signed motion of a picture against the recent frames nearest to the stated times before it, as a scan has it."""
+    alike = [(frame.index, one) for frame in recent if (one := frame.picture()).size == picture.size]
+    found = []
+    for stated_s in STATED_S if alike else ():
+        at, one = min(alike, key=lambda pair: abs((index - pair[0]) * frame_s - stated_s))
+        found.append((one.luma(size), (index - at) * frame_s))
+    return signed_changes(picture.luma(size), found, STATED_S)
+
+
 def read_moments(
     item: Item, truth: str, inputs: Sequence[ModelInput], settings: PrepareSettings, judge_rate_hz: float
 ) -> Moments:
@@ -93,7 +108,8 @@ def read_moments(
         judge_rate_hz: frames a second at which maps are judged.
     """
     pictures: list[list[Bytes]] = [[] for _ in inputs]
-    motions: list[list[Bytes]] = [[] for _ in inputs]
+    motions: list[list[npt.NDArray[np.uint8 | np.int8]]] = [[] for _ in inputs]
+    recent: deque[Frame] = deque()  # within reach of signed motion, while a model asks for it
     sample_keys, sample_motion, sample_s, judged_keys = [], [], [], []
     map_s: dict[Key, tuple[float, float]] = {}
     truths: list[tuple[Floats, npt.NDArray[np.int32]] | Floats] = []
@@ -114,7 +130,9 @@ def read_moments(
             for wants, shown, moved in zip(inputs, pictures, motions, strict=True):
                 at = wants.size_for(aspect)
                 shown.append(picture.rgb(at))
-                if wants.motion:
+                if wants.signed:
+                    moved.append(_signed(picture, frame.index, recent, frame_s, at))
+                elif wants.motion:
                     moved.append(picture.change(last, at))
         if item.fps is None or on_clock(frame.index, item.fps, judge_rate_hz):
             known = frame.truth()
@@ -123,6 +141,10 @@ def read_moments(
                 judged_keys.append(key)
                 truths.append(judged)
         before = frame
+        if any(wants.signed for wants in inputs):
+            recent.append(frame)
+            while (frame.index - recent[0].index) * frame_s > REACH_S:
+                recent.popleft()
     seen = [
         Seen(np.stack(shown), np.stack(moved) if wants.motion else None)
         for wants, shown, moved in zip(inputs, pictures, motions, strict=True)

@@ -21,7 +21,7 @@ from vsal.assembly.ordered import OrderedChunks
 from vsal.evaluate.saliency.kept import Kept
 from vsal.manifest import MapRow
 from vsal.saliency import Masks, ModelInput, SaliencySession
-from vsal.saliency.ordered import Memory, run_in_order
+from vsal.saliency.ordered import Memory, Motion, run_in_order
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock
 from vsal.video.probe import VideoInfo, probe
@@ -37,7 +37,7 @@ class Session(Protocol):
 
     input: ModelInput
 
-    def run(self, frames: NDArray[np.uint8], motion: NDArray[np.uint8] | None = None) -> Masks:
+    def run(self, frames: NDArray[np.uint8], motion: Motion | None = None) -> Masks:
         """Masks of n frames, see `SaliencySession.run`."""
 
 

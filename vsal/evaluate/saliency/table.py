@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vsal.assembly.masks import GATE_S, gate_after
 from vsal.evaluate.saliency import metrics
 from vsal.evaluate.saliency.items import Dataset, Floats, Item
 from vsal.evaluate.saliency.moments import Key, Moments, Seen, mean_truth, read_moments
@@ -147,13 +148,17 @@ def aggregated(masks: Masks, moments: Moments, aggregator: str, settings: Prepar
         return _smoothed(rule, masks, moments, chosen, 1.0 / settings.sample_rate)
     maps: dict[Key, Floats] = {}
     fold: Fold[Any] = Fold(rule)
-    shot = None
+    shot, last_s = None, None
     for key, samples in chosen.items():
         if key[0] != shot or not rule.carries:
             fold.restart()
+        last_s = last_s if key[0] == shot else None
         shot = key[0]
         for i in samples:
-            fold.add(masks.saliency[i], moments.sample_motion[i], None if masks.gate is None else masks.gate[i])
+            apart_s = GATE_S if last_s is None else moments.sample_s[i] - last_s
+            last_s = moments.sample_s[i]
+            gate = None if masks.gate is None else gate_after(masks.gate[i], apart_s)
+            fold.add(masks.saliency[i], moments.sample_motion[i], gate)
         maps[key] = fold.mask()
     return maps
 
@@ -186,7 +191,7 @@ def _scores(
     settings: PrepareSettings,
 ) -> Iterator[tuple[tuple[str, str | None], dict[str, float]]]:
     for (name, session), seen in zip(models, moments.seen, strict=True):
-        masks = _run(session, seen, [shot for shot, _ in moments.sample_keys])
+        masks = _run(session, seen, [shot for shot, _ in moments.sample_keys], 1.0 / settings.sample_rate)
         for aggregator in aggregators:
             if aggregator == "learned" and not session.input.gives_gate:
                 continue
@@ -194,7 +199,7 @@ def _scores(
             yield (name, aggregator), _judge(moments, lambda key, maps=maps: _nearest(maps, key))  # type: ignore[misc]
 
 
-def _run(session: SaliencySession, seen: Seen, shots: list[int]) -> Masks:
+def _run(session: SaliencySession, seen: Seen, shots: list[int], period_s: float) -> Masks:
     """Masks of an item's samples; a model that remembers begins anew with each shot, as in `prepare`."""
     if not session.input.ordered:
         return session.run(seen.frames, seen.motion)
@@ -202,7 +207,7 @@ def _run(session: SaliencySession, seen: Seen, shots: list[int]) -> Masks:
     for _, group in groupby(shots):
         end = first + len(list(group))
         motion = None if seen.motion is None else seen.motion[first:end]
-        parts.append(session.run_sequence(seen.frames[first:end], motion).saliency)
+        parts.append(session.run_sequence(seen.frames[first:end], motion, period_s).saliency)
         first = end
     return Masks(np.concatenate(parts), None)
 

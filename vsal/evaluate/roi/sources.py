@@ -1,0 +1,28 @@
+"""What makes the saliency of an arm or of an account, apart from any mapping to QP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from vsal.settings import PrepareSettings
+
+
+@dataclass(frozen=True, slots=True)
+class MapSource:
+    """What makes saliency of a title: a model as `prepare` runs it.
+
+    Attributes:
+        model: name, path or URI.
+        settings: of prepare; the mapping does not count, for offsets are made anew.
+    """
+
+    model: str
+    settings: PrepareSettings
+
+    @property
+    def key(self) -> str:
+        """Short, of all that shapes saliency; the same for arms that differ in their mapping alone."""
+        shaping = {key: value for key, value in self.settings.shaping().items() if not key.startswith("qp_")}
+        return hashlib.sha256(json.dumps([self.model, shaping], sort_keys=True).encode()).hexdigest()[:16]
