@@ -1,104 +1,178 @@
-"""How long a run takes to begin over a catalogue of which most is done, in a store that is far away."""
+"""What a resume costs: committed titles in an object store, some new ones, and a latency for each request.
+
+python -m benchmarks.resume --committed 100000 --new 1000 --latency-ms 20
+python -m benchmarks.resume --kind encode --committed 100000 --new 0
+
+The store is a process of its own that lists in pages; what it takes itself to make them is printed apart. A run `ended`
+has one part of its journal, one that was `killed` the parts that it had written until then. What is timed is
+`prepare_catalogue` or `encode_catalogue` from its call to the first step of a new title; to its end where none is new.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import tempfile
 import time
-from dataclasses import replace
-from pathlib import Path
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import md5, sha256
+from typing import Any
 
-from benchmarks.list_server import Thing, serving, statistics, thing
+from benchmarks.paged_store import BUCKET, WRITTEN, asked, serving
+from vsal import manifest
 from vsal.catalog import Title
-from vsal.distributed.journal import Journal
+from vsal.distributed.encode import encode_catalogue
+from vsal.distributed.encode.work import outcome_of
 from vsal.distributed.outcomes import Outcome, Progress
+from vsal.distributed.parts import Part, as_bytes, rows_of
 from vsal.distributed.prepare import prepare_catalogue
-from vsal.planning import WorkItem, work_list
+from vsal.distributed.work import Item
+from vsal.encode.keys import asked_key, settings_key
+from vsal.encode.record import version_of
+from vsal.encode.settings import EncodeSettings
 from vsal.saliency.registry import load_model
 from vsal.settings import PrepareSettings, RunSettings
 from vsal.storage import SourceInfo
-from vsal.video.synthetic import render_title, synthetic_title
 
-LATENCY_S = 0.020
-BATCH = 2_000  # outcomes that a run writes as one part
-MANIFEST_BYTES = 250_000
-# Of the process, before the first client of a store is made.
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}  # fmt: skip
+SECONDS_A_PART = 5.0
+TITLES_A_SECOND = 19.0  # of the run that committed them
+ENCODE = EncodeSettings("x264")
 
 
-class _Begun(BaseException):
-    """The first new step has begun: all that was to be measured."""
+class Begun(Exception):
+    """The first new step has been submitted."""
 
 
-def resume(committed: int, new: int) -> None:
-    """Prints the time until the first new step, and the requests for it, after a run that ended and one that died."""
-    os.environ.update(ENVIRONMENT)
-    print(f"\n{committed} committed titles and {new} new ones, {LATENCY_S * 1e3:.0f} ms of latency a request\n")
-    print(
-        "| the run before | first new step, s | requests | of them | the server's own time, s |\n|---|---|---|---|---|"
-    )
-    with tempfile.TemporaryDirectory(prefix="vsal-bench-") as folder:
-        clip = Path(folder, "clip.mp4")
-        render_title(str(clip), synthetic_title(320, 180, 24, shots=1, seconds=1, seed=1))
-        titles = [Title(f"{i:06d}", f"s3://store/videos/{i:06d}.mp4") for i in range(committed + new)]
-        store = {_key(title.uri): _named(title.title_id, clip.stat().st_size) for title in titles[:committed]}
-        store |= {_key(title.uri): thing(clip.read_bytes()) for title in titles[committed:]}
-        with serving(store, 0.0) as endpoint:
-            os.environ["AWS_ENDPOINT_URL"] = endpoint
-            items = work_list(titles[:committed], "s3://store/roi", PrepareSettings(), load_model().sha256)
-        for item in items:
-            store[f"roi/maps/{item.title.title_id}.parquet"] = _named(f"maps of {item.title.title_id}", MANIFEST_BYTES)
-        for name, died in (("ended", False), ("was killed", True)):
-            journal = _journal(Path(folder, name), items, store, died)
-            with serving({**store, **journal}, LATENCY_S) as endpoint:
-                os.environ["AWS_ENDPOINT_URL"] = endpoint
-                began = time.perf_counter()
-                seconds = _first_step(titles, began)
-                counted = statistics(endpoint)
-            own = counted.pop("server_s")
-            requests = sum(counted.values())
-            kinds = ", ".join(f"{count:.0f} {kind}" for kind, count in sorted(counted.items()))
-            print(f"| {name} | {seconds:.1f} | {requests:.0f} | {kinds} | {own:.1f} |")
+def names(count: int) -> list[str]:
+    """Of titles."""
+    return [f"{number:07d}" for number in range(count)]
 
 
-def _first_step(titles: list[Title], began: float) -> float:
-    def stop(progress: Progress) -> None:
-        if progress.frames or progress.done:
-            raise _Begun
-
-    try:
-        prepare_catalogue(titles, "s3://store/roi", PrepareSettings(), RunSettings(), on_progress=stop)
-    except _Begun:
-        return time.perf_counter() - began
-    raise SystemExit("the run ended before a new step had begun")
-
-
-def _journal(folder: Path, items: list[WorkItem], store: dict[str, Thing], died: bool) -> dict[str, Thing]:
-    """What the journal of the run before holds, as objects below OUT."""
-    journal = Journal(str(folder), "20250101T000000-abcdef", "prepare", {})
-    for first in range(0, len(items), BATCH):
-        for item in items[first : first + BATCH]:
-            title_id = item.title.title_id
-            lies = store[f"roi/maps/{title_id}.parquet"]
-            file = SourceInfo("", lies.size, lies.written_s * 10**9, lies.etag)
-            outcome = Outcome(title_id, item.title.uri, "done", path=f"maps/{title_id}.parquet", frames=24)
-            assert item.fingerprint is not None
-            journal.add(
-                replace(outcome, fingerprint=item.fingerprint, file=file, figures={"shots": 1, "maps": 3})
-            )  # fmt: skip
-        journal._flush()  # a few seconds have gone by
-    if not died:
-        journal.close("ended", {})
-    return {f"roi/{file.relative_to(folder)}": thing(file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+def parts_of(count: int, killed: bool) -> list[tuple[int, int]]:
+    """First and last number of each part of a run that wrote so many: merged by tens, or all of them one."""
+    if not killed:
+        return [(0, count - 1)]
+    found, at, size = [], 0, 10 ** len(str(count))
+    while at < count:
+        while at + size > count:
+            size //= 10
+        found.append((at, at + size - 1))
+        at += size
+    return found
 
 
-def _named(content: str, size: int) -> Thing:
-    """An object of that size whose content nobody should ask for."""
-    return replace(thing(content.encode()), size=size, content=None)
+def store_of(committed: int, new: int, killed: bool) -> dict[str, bytes]:
+    """Objects: sources of all titles, manifests of those that are committed, and the journal of the run that did it."""
+    settings = PrepareSettings()
+    shaping, model = settings.shaping(), load_model(settings.model).sha256
+    mtime_ns = int(datetime.fromisoformat(WRITTEN).astimezone(UTC).timestamp()) * 10**9
+    objects = {f"films/{name}.mp4": name.encode() for name in names(committed + new)}
+    ended = []
+    for number, name in enumerate(names(committed)):
+        uri, data = f"s3://{BUCKET}/films/{name}.mp4", f"maps of {name}".encode()
+        source = SourceInfo(uri, len(name), mtime_ns, md5(name.encode()).hexdigest())
+        file = SourceInfo("", len(data), mtime_ns, md5(data).hexdigest())
+        objects[f"roi/maps/{name}.parquet"] = data
+        outcome = Outcome(
+            name, uri, "done", path=f"maps/{name}.parquet", frames=240, duration_s=10.0, seconds=1.0, attempts=1,
+            fingerprint=manifest.fingerprint(source, model, shaping), file=file, figures={"shots": 3, "maps": 30},
+        )  # fmt: skip
+        ended.append((outcome, 10**18 + number))
+    return objects | journal_of("roi", "prepare", ended, killed)
 
 
-def _key(uri: str) -> str:
-    return uri.removeprefix("s3://store/")
+def store_of_encodes(committed: int, new: int, killed: bool) -> dict[str, bytes]:
+    """Objects: manifests of all titles, encodes and records of those that are encoded, and the journal of that run."""
+    mtime_ns = int(datetime.fromisoformat(WRITTEN).astimezone(UTC).timestamp()) * 10**9
+    key, objects, ended = settings_key(ENCODE), dict[str, bytes](), []
+    for number, name in enumerate(names(committed + new)):
+        maps, fingerprint = f"maps of {name}".encode(), sha256(name.encode()).hexdigest()
+        objects[f"roi/maps/{name}.parquet"] = maps
+        if number >= committed:
+            continue
+        coded = f"encode of {name}".encode()
+        manifest_file, output = (
+            SourceInfo(uri, len(data), mtime_ns, md5(data).hexdigest())
+            for uri, data in ((f"/{name}.parquet", maps), (f"/{name}.mp4", coded))
+        )
+        record: dict[str, Any] = {
+            "asked": asked_key(fingerprint, key), "manifest": version_of(manifest_file) | {"fingerprint": fingerprint},
+            "outputs": [version_of(output)], "frames": 240, "duration_s": 10.0, "chunks": [[0, 240]], "left_out": [],
+            "budget": None,
+        }  # fmt: skip
+        data = json.dumps(record).encode()
+        objects |= {f"enc/{name}.mp4": coded, f"enc/{name}.encode.json": data}
+        written = SourceInfo(f"/{name}.encode.json", len(data), mtime_ns, md5(data).hexdigest())
+        item = Item(name, f"s3://{BUCKET}/roi/maps/{name}.parquet", len(maps))
+        ended.append((outcome_of(item, "done", record | {"record": version_of(written)}), 10**18 + number))
+    return objects | journal_of("enc", "encode", ended, killed)
+
+
+def journal_of(place: str, kind: str, ended: list[tuple[Outcome, int]], killed: bool) -> dict[str, bytes]:
+    """The parts that a run has left of its journal."""
+    a_part, objects = int(SECONDS_A_PART * TITLES_A_SECOND), {}
+    for first, last in parts_of(-(-len(ended) // a_part), killed):
+        part = Part("20260101T000000-aaaaaa", first, last)
+        rows = rows_of(kind, ended[first * a_part : (last + 1) * a_part])
+        objects[f"{place}/journal/{part.name}.parquet"] = as_bytes(rows)
+    return objects
+
+
+def resume(kind: str, committed: int, new: int, latency_s: float, killed: bool) -> dict[str, Any]:
+    """One resume: seconds to the first new step, or to the end without one, and what the store was asked."""
+    objects = (store_of if kind == "prepare" else store_of_encodes)(committed, new, killed)
+    journal = sum("/journal/" in key for key in objects)
+    with serving(objects, latency_s) as endpoint:
+        os.environ |= {
+            "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+        titles = [Title(name, f"s3://{BUCKET}/films/{name}.mp4") for name in names(committed + new)]
+        seen: dict[str, Any] = {}
+
+        def look(progress: Progress) -> None:
+            if progress.in_flight:
+                note(progress.skipped)
+                raise Begun
+
+        def note(known: int) -> None:
+            seen.update(first_s=time.perf_counter() - began, asked=Counter(asked(endpoint)), known=known)
+
+        began, cpu_s = time.perf_counter(), time.process_time()
+        roi, run = f"s3://{BUCKET}/roi", RunSettings()
+        with suppress(Begun):
+            if kind == "prepare":
+                summary = prepare_catalogue(titles, roi, PrepareSettings(), run, on_progress=look)
+            else:
+                summary = encode_catalogue(roi, f"s3://{BUCKET}/enc", ENCODE, run, on_progress=look)
+            note(summary.count("skipped"))
+        seen["cpu_s"] = time.process_time() - cpu_s
+    return seen | {"parts": journal}
+
+
+def main() -> None:
+    """Prints one line for each kind of first run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=("prepare", "encode"), default="prepare")
+    parser.add_argument("--committed", type=int, default=100_000)
+    parser.add_argument("--new", type=int, default=1000)
+    parser.add_argument("--latency-ms", type=float, default=20.0)
+    given = parser.parse_args()
+    print(f"{given.kind}: {given.committed} committed titles, {given.new} new ones, {given.latency_ms:g} ms a request")
+    for killed in (False, True):
+        told = resume(given.kind, given.committed, given.new, given.latency_ms / 1000, killed)
+        server_s = told["asked"].pop("server_s")
+        until = "first new step" if given.new else "end"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(told["asked"].items()))
+        print(
+            f"first run {'killed' if killed else 'ended'} ({told['parts']} parts): {until} after "
+            f"{told['first_s']:.1f} s, {told['known']} known, {sum(told['asked'].values())} requests ({kinds}); the "
+            f"store's own work {server_s:.1f} s, CPU of the driver {told['cpu_s']:.1f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,9 @@
     python -m benchmarks.runs titles    100,000 titles of one empty step: the driver's CPU time and memory a title
     python -m benchmarks.runs busy      64 logical CPUs, 5,000 titles that sleep half a second: how busy the CPUs are
     python -m benchmarks.runs scaling   the same for each node, from 1 to 16 logical nodes
-    python -m benchmarks.runs resume    100,000 committed titles and 1,000 new ones, 20 ms of latency a request
     python -m benchmarks.runs all       all of it; --small for a try of minutes
+
+What a resume costs is another benchmark: `python -m benchmarks.resume`.
 
 Nothing else should be running. Logical CPUs and nodes are those of Ray: stubs that sleep need no more.
 """
@@ -26,7 +27,6 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmarks.resume import resume
 from benchmarks.stubs import Spent, bare, engine, warm
 
 STORE_BYTES = 100_000_000  # of Ray's object store, on each node
@@ -44,12 +44,10 @@ class Size:
     sleepers: int = 5_000
     nodes: tuple[int, ...] = (1, 2, 4, 8, 16)
     sleepers_a_node: int = 320
-    committed: int = 100_000
-    new: int = 1_000
     runs: int = 3
 
 
-SMALL = Size(2_000, 200, 8, 200, (1, 2), 32, 3_000, 50, 1)
+SMALL = Size(2_000, 200, 8, 200, (1, 2), 32, 1)
 
 
 def titles(size: Size) -> None:
@@ -175,7 +173,7 @@ def _in_turn(
 def main() -> None:
     """Reads the command line and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["titles", "busy", "scaling", "resume", "all"])
+    parser.add_argument("what", choices=["titles", "busy", "scaling", "all"])
     parser.add_argument("--small", action="store_true", help="a try, whose figures say little")
     parser.add_argument("--runs", type=int, help="of each, by turns")
     asked = parser.parse_args()
@@ -185,8 +183,6 @@ def main() -> None:
     for name, work in (("titles", titles), ("busy", busy), ("scaling", scaling)):
         if asked.what in (name, "all"):
             work(size)
-    if asked.what in ("resume", "all"):
-        resume(size.committed, size.new)
 
 
 if __name__ == "__main__":

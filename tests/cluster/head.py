@@ -93,8 +93,8 @@ def running_head(folder: Path, cpus: int = 2, extra: Mapping[str, str] | None = 
         "RAY_AUTH_TOKEN_PATH": str(token),
         "PYTHONPATH": "",
     }
-    # Of its own: a job joins the cluster that the file `ray_current_cluster` in it names, the one that was started
-    # last. Short, since the path of a socket may have 107 bytes.
+    # Of its own: a job joins the cluster that the file `ray_current_cluster` in it names, the one started last.
+    # Short, since the path of a socket may have 107 bytes.
     temp = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     start = [
         str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}", f"--port={gcs}",

@@ -6,8 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
 
@@ -23,20 +23,18 @@ TEXTS = [
 ]
 
 
-def command(verb: str) -> click.Command:
-    found = typer.main.get_command(build())
-    assert isinstance(found, click.Group)
-    return found.commands[verb]
+# Typer has a click of its own.
+COMMANDS: dict[str, Any] = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
 
 
 def take(words: list[str]) -> None:
     """Parses the words of a verb as vsal would, and runs nothing.
 
     Raises:
-        click.ClickException: vsal would refuse them.
+        Exception: vsal would refuse them.
     """
     verb, *rest = words
-    command(verb).make_context(verb, rest)
+    COMMANDS[verb].make_context(verb, rest)
 
 
 def job_lines(text: str) -> Iterator[list[str]]:
@@ -73,7 +71,7 @@ def test_command_lines_of_a_text_are_such_as_vsal_takes(path: Path) -> None:
 
 def test_a_command_line_that_vsal_would_refuse_is_seen() -> None:
     (line,) = job_lines("python -m jobs.prepare_roi c --out o --max-faild 2")
-    with pytest.raises(click.ClickException):
+    with pytest.raises(Exception, match="--max-faild"):
         take(line)
 
 
@@ -83,4 +81,4 @@ def test_files_of_the_guide_are_there() -> None:
             assert (KUBERAY / f"{kind}-{place}.yaml").is_file()
     for page in ("operations.md", "cluster.md"):
         for name in re.findall(r"\bcluster/[\w./-]+\.(?:sh|yaml|sbatch|json)\b", (REPO / "docs" / page).read_text()):
-            assert (REPO / name).is_file(), name
+            assert (REPO / name.replace("PLACE", "eks")).is_file(), name
