@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LONGEST_S = 1200.0  # of a run
 FOLDER = os.environ.get("VSAL_TEST_COUNTED", "")
 
 
@@ -97,7 +98,11 @@ class CountedRun:
         with self.start(*options) as driver:
             if meanwhile is not None:
                 meanwhile(driver)
-            printed, said = driver.communicate(timeout=280)
+            return self.ended(driver)
+
+    def ended(self, driver: subprocess.Popen[str]) -> dict[str, Any]:
+        """Waits until a run has ended well; its summary."""
+        printed, said = driver.communicate(timeout=LONGEST_S)
         assert driver.returncode == 0, said
         document: dict[str, Any] = json.loads(printed)
         return document

@@ -90,7 +90,7 @@ def test_each_fault_costs_what_the_table_says(tmp_path: Path) -> None:
         "bug": ("failed", Reason.INTERNAL, 1, 1),
         "store": ("done", None, 1, 3),
         "title": ("failed", Reason.SOURCE_NOT_FOUND, 1, 1),
-        "full": ("done", None, 2, 2),
+        "full": ("done", None, 1, 2),
     }
     assert "made_up.py" in outcomes["bug"].trace
     assert "ZeroDivisionError" in outcomes["bug"].trace

@@ -84,6 +84,11 @@ def cluster_size() -> ClusterSize:
     )
 
 
+def idle_cpus() -> float:
+    """CPUs that Ray has given to nobody now, whoever's work runs."""
+    return float(ray.available_resources().get("CPU", 0.0))  # type: ignore[no-untyped-call]
+
+
 def join_bytes(size: ClusterSize, run: RunSettings, window_bytes: int) -> float:
     """Bytes of masks that may wait for a join, in all titles together: what the windows in flight leave of the object
     store, and at least a tenth of it.

@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,11 @@ class Submitted:
             return ray.get(self.reference, timeout=ANSWER_S), None
         except Exception as error:
             return None, classify(error)
+
+    def give_up(self, failure: Failure, force: bool = True) -> None:
+        """The driver ends it, for that reason, whatever its end will look like."""
+        self.cancelled, self.cancelled_at = failure, time.monotonic()
+        self.cancel(force)
 
     def cancel(self, force: bool = True) -> None:
         """Asks Ray to end it: by killing its worker, or so that the worker clears away behind itself.
@@ -96,6 +101,13 @@ class TitleInFlight:
     def idle(self) -> bool:
         """Nothing of it runs or waits."""
         return not (self.ready or self.later or self.running)
+
+    def worked_by(self, begun: Sequence[Submitted], now: float) -> None:
+        """Steps of it that are known to run now."""
+        for submitted in begun:
+            submitted.begun_at = submitted.begun_at or now
+        if begun:
+            self.worked(min(submitted.begun_at or now for submitted in begun))
 
     def worked(self, since: float) -> None:
         """A step of it ran from then until now; what steps share of it counts once."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from vsal.distributed.cluster import cluster_size
+from vsal.distributed.cluster import cluster_size, idle_cpus
 from vsal.distributed.credit import Credit
 from vsal.distributed.drain import FORCE_S, Drain
 from vsal.distributed.failures import Failure, classify
@@ -24,6 +24,7 @@ from vsal.distributed.in_flight import Submitted, TitleInFlight, in_words, large
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import OnProgress, Outcome, interrupted
 from vsal.distributed.pulse import stalled
+from vsal.distributed.starts import Starts
 from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.distributed.work import Answer, Item, Step, Work
@@ -71,6 +72,7 @@ class Run:
         self._open: dict[str, TitleInFlight] = {}
         self._submitted: dict[Any, Submitted] = {}
         self._serial = itertools.count()
+        self._starts = Starts()
         self._looked_at = self._sized_at = time.monotonic()
         self._most_open = 0
         self._resize()
@@ -141,6 +143,7 @@ class Run:
             return
         self._submitted[reference] = title.running[step.name] = Submitted(title, step, key, reference, limit_s)
         self._credit.take(title.item.title_id, step)
+        self._starts.given(key, step.cpus, limit_s, time.monotonic())
 
     def _ended(self) -> list[Any]:
         """Steps that have ended; waits for one, but not for long."""
@@ -162,6 +165,7 @@ class Run:
         answer, failure = (None, None) if reference is None else submitted.answer()
         frames = self._watch.frames(submitted.key)
         self._watch.forget(submitted.key)
+        self._starts.over(submitted.key, step.cpus)
         del title.running[step.name]
         if submitted.cancelled is not None:
             failure = submitted.cancelled  # whatever its end looks like: it was asked for
@@ -198,9 +202,7 @@ class Run:
         title.stop(step, failure)
         for submitted in title.running.values():
             if submitted.cancelled is None:
-                submitted.cancelled = failure
-                submitted.cancelled_at = time.monotonic()
-                submitted.cancel(force=not title.stopped)
+                submitted.give_up(failure, force=not title.stopped)
         self._end(title)
 
     def _end(self, title: TitleInFlight) -> None:
@@ -215,20 +217,19 @@ class Run:
 
     def _go_on(self, title: TitleInFlight, decide: Callable[[], Sequence[Step] | Outcome]) -> None:
         """What the work decides; where that fails it is vsal's own fault, and costs one title."""
+        item = title.item
         try:
             following = decide()
         except Exception as error:
-            log.exception("deciding on %s", title.item.title_id)
+            log.exception("deciding on %s", item.title_id)
             failure = classify(error)
-            following = Outcome(
-                title.item.title_id, title.item.uri, "failed", failure.reason, failure.detail, trace=failure.trace
-            )
+            following = Outcome(item.title_id, item.uri, "failed", failure.reason, failure.detail, trace=failure.trace)
         if not isinstance(following, Outcome):
             title.ready.extend(following)
             if not title.idle:
                 return
             text = "a fault of vsal: nothing follows, and the title has not ended"
-            following = Outcome(title.item.title_id, title.item.uri, "failed", Reason.INTERNAL, text)
+            following = Outcome(item.title_id, item.uri, "failed", Reason.INTERNAL, text)
         self._settle(title, following)
 
     def _settle(self, title: TitleInFlight, outcome: Outcome) -> None:
@@ -249,8 +250,9 @@ class Run:
         self._looked_at = now
         self._watch.poll()
         self._watch.restart_hung(self._work.actors(), max(self._settings.stall_s, RESTART_S))
+        late = dict(self._starts.late(self._watch.begun, self._cpus, idle_cpus, now))
         for submitted in list(self._submitted.values()):
-            self._judge(submitted, now)
+            self._judge(submitted, late.get(submitted.key), now)
         for title in list(self._open.values()):
             self._time(title, now)
         if now - self._sized_at > SIZE_S:
@@ -259,7 +261,7 @@ class Run:
         self._tally.look(self._open.values(), stages, self._cpus, self._credit.used_cpus)
         self._show(None)
 
-    def _judge(self, submitted: Submitted, now: float) -> None:
+    def _judge(self, submitted: Submitted, late: Failure | None, now: float) -> None:
         if submitted.reference not in self._submitted:  # its title has ended meanwhile
             return
         if submitted.cancelled is not None:
@@ -270,8 +272,9 @@ class Run:
                 del self._submitted[submitted.reference]
                 self._take(submitted, None)
         elif self._watch.still_s(submitted.key) > submitted.limit_s + GIVE_UP_S:
-            submitted.cancelled, submitted.cancelled_at = stalled(submitted.limit_s), now
-            submitted.cancel()
+            submitted.give_up(stalled(submitted.limit_s))
+        elif late is not None:
+            submitted.give_up(late)
 
     def _time(self, title: TitleInFlight, now: float) -> None:
         """Counts the time in which a step of the title ran, and its frames."""
@@ -280,10 +283,7 @@ class Run:
         self._tally.open_frames[title.item.title_id] = frames
         if not title.running or title.ending is not None:
             return
-        for submitted in begun:
-            submitted.begun_at = submitted.begun_at or now
-        if begun:
-            title.worked(min(submitted.begun_at or now for submitted in begun))
+        title.worked_by(begun, now)
         failure = title.too_long(self._settings.title_timeout_s)
         if failure is not None:
             self._close(title, next(iter(title.running.values())).step, failure)
