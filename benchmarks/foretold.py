@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -26,6 +25,7 @@ import numpy.typing as npt
 from av.video.frame import PictureType
 
 from vsal.encode.maps.regions import FrameShape, QpUnit, RoiMarker
+from vsal.evaluate.roi.bdrate import Curve, bd_rate
 from vsal.evaluate.saliency.arms import ELSEWHERE, OBSERVERS, PRIOR, Arm
 from vsal.evaluate.saliency.clip_scores import by_blocks
 from vsal.evaluate.saliency.foretold import EVEN_SHARE, foretell
@@ -36,6 +36,9 @@ from vsal.evaluate.saliency.protocol import ANY_INPUT, another_clips_looks
 from vsal.evaluate.saliency.sets.gaze import GazeClip, open_gaze_clips
 from vsal.evaluate.saliency.status_quo import TEACHER_FILE, status_quo
 from vsal.manifest import MapRow
+from vsal.quality.psnr import block_mse, luma, psnr_db
+from vsal.quality.weights import Pooled
+from vsal.roi.grid import MACROBLOCK
 from vsal.roi.qp import QpMapping, qp_offsets
 from vsal.saliency.prior import FIXED_PRIOR
 from vsal.settings import PrepareSettings
@@ -50,7 +53,6 @@ PRESET = "veryfast"  # a sweep of nine clips in a quarter of an hour on one core
 RATE_HZ = 12.0
 MAPPING = QpMapping("rd", floor=0.2, limit=6)  # one for all maps, controls too
 COLUMNS = ("clip", "map", "bd_rate", "bd_rate_even", "bd_rate_plain", "qp_gain", "rate", "rate_even")
-Curve = Sequence[tuple[float, float]]  # (bytes, PSNR in dB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +74,16 @@ class Point:
     plain: float
 
 
-def bd_rate(reference: Curve, tested: Curve) -> float:
-    """Mean difference of rate at equal PSNR, as a share; negative where the tested curve needs less.
-
-    Bjontegaard's difference (VCEG-M33) with Akima's interpolation of log rate over PSNR.
+def difference(reference: Curve, tested: Curve) -> float:
+    """BD-rate as a share; negative where the tested curve needs less.
 
     Raises:
-        ValueError: a curve does not rise, or the two overlap by less than half of the shorter.
+        ValueError: the curves cannot be compared, or overlap by less than half of the shorter.
     """
-    from scipy.interpolate import Akima1DInterpolator
-
-    curves, spans = [], []
-    for curve in (reference, tested):
-        points = sorted((psnr, float(np.log(size))) for size, psnr in curve)
-        if any(b[0] <= a[0] or b[1] <= a[1] for a, b in pairwise(points)):
-            raise ValueError(f"a curve of rate over PSNR must rise, and {points} does not")
-        curves.append(Akima1DInterpolator(*zip(*points, strict=True)))
-        spans.append((points[0][0], points[-1][0]))
-    low, high = max(s[0] for s in spans), min(s[1] for s in spans)
-    if high - low < 0.5 * min(b - a for a, b in spans):
-        raise ValueError(f"the curves overlap by {high - low:.2f} dB: too little to compare them")
-    one, other = (curve.integrate(low, high) for curve in curves)
-    return float(np.expm1((other - one) / (high - low)))
+    found = bd_rate(reference, tested, least_overlap=0.5)
+    if found.akima is None:
+        raise ValueError(found.refused)
+    return found.akima
 
 
 def rank_correlation(foretold: Sequence[float], measured: Sequence[float]) -> float:
@@ -164,7 +154,7 @@ def encoded(account: Account, scanned: Scanned, rows: Sequence[MapRow] | None, c
     weighted = even = plain = total = total_even = 0.0
     with av.open(str(path)) as container:
         for number, decoded in enumerate(container.decode(video=0)):
-            errors = _block_mse(account.frames[number], decoded)
+            errors = block_mse(luma(account.frames[number]), luma(decoded), MACROBLOCK)
             weight = account.weight[nearest[number]]
             some = EVEN_SHARE + (1 - EVEN_SHARE) * weight
             weighted, total = weighted + float((weight * errors).sum()), total + float(weight.sum())
@@ -174,26 +164,8 @@ def encoded(account: Account, scanned: Scanned, rows: Sequence[MapRow] | None, c
     return Point(size, *(_psnr(mse) for mse in (weighted / total, even / total_even, plain / (number + 1))))
 
 
-def _block_mse(one: av.VideoFrame, other: av.VideoFrame) -> npt.NDArray[np.float32]:
-    a, b = (_luma(frame) for frame in (one, other))
-    height, width = a.shape
-    squares = np.zeros((-(-height // 16) * 16, -(-width // 16) * 16), np.float32)
-    squares[:height, :width] = (a - b) ** 2
-    total = squares.reshape(squares.shape[0] // 16, 16, squares.shape[1] // 16, 16).sum(axis=(1, 3))
-    down = np.minimum(16, height - 16 * np.arange(total.shape[0]))
-    across = np.minimum(16, width - 16 * np.arange(total.shape[1]))
-    found: npt.NDArray[np.float32] = total / np.outer(down, across)
-    return found
-
-
-def _luma(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
-    plane = frame.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: plane.height, : plane.width].astype(np.float32)
-
-
 def _psnr(mse: float) -> float:
-    return float(10 * np.log10(255**2 / max(mse, 1e-9)))
+    return psnr_db(Pooled(max(mse, 1e-9), 1.0))
 
 
 def sweep_clip(
@@ -218,7 +190,7 @@ def sweep_clip(
             at = np.searchsorted([row.frame_end for row in rows], account.at, side="right")
             foretold = asdict(foretell([rows[i].qp_offset for i in at], account.weight))
             measured = {
-                column: bd_rate(*([(p.size, getattr(p, what)) for p in curve] for curve in (plain, points)))
+                column: difference(*([(p.size, getattr(p, what)) for p in curve] for curve in (plain, points)))
                 for column, what in (("bd_rate", "weighted"), ("bd_rate_even", "even"), ("bd_rate_plain", "plain"))
             }
             lines.append({"clip": clip.name, "map": name, **measured, **foretold})

@@ -27,7 +27,6 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.interpolate import Akima1DInterpolator
 
 from benchmarks.clips import CACHE
 from vsal.encode.codecs.base import FrameRun
@@ -35,6 +34,7 @@ from vsal.encode.codecs.svtav1 import CHOSEN, Segments, SvtAv1
 from vsal.encode.settings import EncodeSettings
 from vsal.encode.source import FrameRange, frames
 from vsal.encode.source_facts import SourceFacts, read_source_facts
+from vsal.evaluate.roi.bdrate import bd_rate
 from vsal.manifest import MapRow
 from vsal.quality.decoded import decoded_from
 from vsal.quality.psnr import block_mse, luma
@@ -108,18 +108,13 @@ def _against_plain(given: argparse.Namespace, name: str, arm: str) -> list[float
     plain = [_point(given, name, crf, None) for crf in CRFS]
     steered = [_point(given, name, crf, arm) for crf in CRFS]
     rates = [np.log(one[0] / other[0]) for one, other in zip(steered, plain, strict=True)]
-    return [*(bd_rate(plain, steered, 1 + i) for i in range(3)), 100.0 * float(np.expm1(np.mean(rates)))]
+    return [*(difference(plain, steered, 1 + i) for i in range(3)), 100.0 * float(np.expm1(np.mean(rates)))]
 
 
-def bd_rate(plain: list[list[float]], other: list[list[float]], column: int) -> float:
-    """Bjontegaard's mean difference of rate at equal quality, in percent, by Akima's interpolation of log rate."""
-    curves = []
-    for points in (plain, other):
-        found = np.array(sorted((point[column], np.log(point[0])) for point in points))
-        curves.append((found[:, 0], Akima1DInterpolator(found[:, 0], found[:, 1])))
-    low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-    at = np.linspace(low, high, 400)
-    return 100.0 * float(np.expm1(np.mean(curves[1][1](at) - curves[0][1](at))))
+def difference(plain: list[list[float]], other: list[list[float]], column: int) -> float:
+    """BD-rate at equal quality, in percent; not a number where the curves cannot be compared."""
+    found = bd_rate(*([(point[0], point[column]) for point in points] for points in (plain, other)))
+    return float("nan") if found.akima is None else 100.0 * found.akima
 
 
 def _with_interval(rows: list[list[list[float]]], column: int, what: str) -> str:

@@ -6,18 +6,20 @@ from types import ModuleType
 import av
 import pytest
 
-from jobs import encode_roi, prepare_roi
+from jobs import encode_roi, evaluate_roi, prepare_roi
 from tests.fixtures_jobs import Submitted
 from vsal.manifest import read_manifest, validate
 
 
-@pytest.mark.parametrize(("job", "verb"), [(prepare_roi, "prepare"), (encode_roi, "encode")])
-def test_a_job_joins_the_cluster_it_runs_on(job: ModuleType, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("job", "verb"), [(prepare_roi, ["prepare"]), (encode_roi, ["encode"]), (evaluate_roi, ["evaluate", "roi"])]
+)
+def test_a_job_joins_the_cluster_it_runs_on(job: ModuleType, verb: list[str]) -> None:
     tolerant = ["--max-failed", "100%"]
-    assert job.arguments(["c", "--out", "o"]) == [verb, "c", "--out", "o", "--address", "auto", *tolerant]
-    assert job.arguments(["c", "--address", "ray:1"]) == [verb, "c", "--address", "ray:1", *tolerant]
-    assert job.arguments(["c", "--address=ray:1"]) == [verb, "c", "--address=ray:1", *tolerant]
-    assert job.arguments(["c", "--max-failed=2"]) == [verb, "c", "--max-failed=2", "--address", "auto"]
+    assert job.arguments(["c", "--out", "o"]) == [*verb, "c", "--out", "o", "--address", "auto", *tolerant]
+    assert job.arguments(["c", "--address", "ray:1"]) == [*verb, "c", "--address", "ray:1", *tolerant]
+    assert job.arguments(["c", "--address=ray:1"]) == [*verb, "c", "--address=ray:1", *tolerant]
+    assert job.arguments(["c", "--max-failed=2"]) == [*verb, "c", "--max-failed=2", "--address", "auto"]
 
 
 def test_a_client_without_the_token_is_not_let_in(submitted: Submitted) -> None:

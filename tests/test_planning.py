@@ -43,9 +43,8 @@ def test_other_settings_another_model_or_another_file_is_to_do_again(catalogue: 
     assert not work_list(a, out, PrepareSettings(qp_limit=3), MODEL)[0].committed
     assert not work_list(a, out, PrepareSettings(aggregator="max"), MODEL)[0].committed
     assert work_list(a, out, PrepareSettings(smooth_s=1.0), MODEL)[0].committed  # which ema does not use
-    narrow, wide = (PrepareSettings(aggregator="smooth", smooth_s=s).shaping() for s in (0.3, 1.0))
-    assert (narrow["smooth_s"], wide["smooth_s"]) == (0.3, 1.0)
-    assert not work_list(a, out, PrepareSettings(saliency_mode="video", aggregator="ema"), MODEL)[0].committed
+    # The mode chooses model and aggregator, and these are the same.
+    assert work_list(a, out, PrepareSettings(saliency_mode="video", aggregator="ema"), MODEL)[0].committed
     assert not work_list(a, out, PrepareSettings(), "1" * 64)[0].committed
     with (catalogue / "a.mp4").open("ab") as file:
         file.write(b"\0")

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -236,6 +238,32 @@ def test_sweeping_spares_those_who_may_still_write(tmp_path: Path) -> None:
     assert set(os.listdir(tmp_path)) == {name for name, stays in names.items() if stays} | {os.path.basename(mine)}
     storage.discard(mine)
     storage.discard(mine)
+
+
+KILLED = """
+import os, signal
+from vsal import storage
+folder = storage.TemporaryFolder("svtav1")
+open(os.path.join(folder.name, "roi.txt"), "w").close()
+print(folder.name, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_temporary_folder_goes_after_use_and_that_of_a_killed_process_with_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    run = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
+    left = Path(run.stdout.strip())
+    assert run.returncode == -signal.SIGKILL
+    assert (left / "roi.txt").exists()
+    with storage.TemporaryFolder("trial") as used:
+        Path(used, "file").touch()
+        assert storage.sweep_temporary() <= 1  # it may have gone when the other one was made
+        assert Path(used, "file").exists(), "a folder in use is gone"
+    assert list(tmp_path.iterdir()) == []
 
 
 def _dead_pid() -> int:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from vsal import manifest, storage
 from vsal.catalog import Title
 from vsal.errors import Reason, TitleFailed, VsalError
+from vsal.regions import Region, Regions, regions_key
 from vsal.settings import PrepareSettings
 from vsal.storage import SourceInfo
 
@@ -42,6 +43,7 @@ class WorkItem:
     title: Title
     source: SourceInfo | None  # None where the source cannot be had
     fingerprint: str | None  # of the manifest that a run would write
+    regions: tuple[Region, ...] = ()  # that somebody marked in it
     committed: Committed | None = None  # OUT holds a manifest with this very fingerprint
     failure: TitleFailed | None = None
 
@@ -94,6 +96,7 @@ def work_list(
     settings: PrepareSettings,
     model_sha256: str,
     known: Mapping[str, Committed] | None = None,
+    regions: Regions | None = None,
 ) -> list[WorkItem]:
     """One item a title, in the catalogue's order.
 
@@ -106,6 +109,7 @@ def work_list(
         settings: what shapes it.
         model_sha256: of the model.
         known: by title, what journals tell of manifest files.
+        regions: of the titles, where somebody marked some.
     """
     files = storage.list_versions(storage.join(out, "maps"), recursive=False)
     present = {storage.name(info.uri): info for info in files}
@@ -117,11 +121,12 @@ def work_list(
             source = sources.get(title.uri) or storage.stat(title.uri)
         except Exception as error:
             return WorkItem(title, None, None, failure=_source_failure(title, error))
-        fingerprint = manifest.fingerprint(source, model_sha256, shaping)
+        mine = () if regions is None else regions.of(title.title_id)
+        fingerprint = manifest.fingerprint(source, model_sha256, shaping | {"regions": regions_key(mine)})
         uri = manifest.maps_uri(out, title.title_id)
         file = present.get(storage.name(uri))
         if file is None:
-            return WorkItem(title, source, fingerprint)
+            return WorkItem(title, source, fingerprint, mine)
         committed = known.get(title.title_id)
         try:
             if committed is None or not committed.file.same_version(file):
@@ -130,9 +135,9 @@ def work_list(
         except OSError as error:
             # It may be done; doing it again would cost more than asking again in the next run.
             detail = f"cannot read {uri}, so it is not known whether the title is done: {error}"
-            return WorkItem(title, source, fingerprint, failure=TitleFailed(Reason.WRITE_FAILED, detail))
+            return WorkItem(title, source, fingerprint, mine, failure=TitleFailed(Reason.WRITE_FAILED, detail))
         same = committed is not None and committed.fingerprint == fingerprint
-        return WorkItem(title, source, fingerprint, committed if same else None)
+        return WorkItem(title, source, fingerprint, mine, committed if same else None)
 
     return list(_threaded(look, titles))
 
@@ -146,13 +151,14 @@ def plan_titles(
     segment_s: float,
     force: bool = False,
     known: Mapping[str, Committed] | None = None,
+    regions: Regions | None = None,
 ) -> Iterator[TitlePlan]:
     """What a run over these titles would do, one plan a title in the catalogue's order, as they become known.
 
     Files are opened, and at most the first picture of each is decoded. Without `out` nothing counts as done already;
-    `known` is as for `work_list`.
+    `known` and `regions` are as for `work_list`.
     """
-    items = work_list(titles, out, settings, model_sha256, known) if out is not None else _unplaced(titles)
+    items = work_list(titles, out, settings, model_sha256, known, regions) if out is not None else _unplaced(titles)
 
     def look(item: WorkItem) -> TitlePlan:
         return _plan(item, settings, segment_s, force)

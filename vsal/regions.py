@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -77,11 +78,38 @@ class Region(BaseModel):
         return self
 
 
-Regions = Mapping[str, Sequence[Region]]  # by title
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """What a file holds.
+
+    Attributes:
+        uri: of the file.
+        by_title: the regions of each title, in the file's order.
+    """
+
+    uri: str
+    by_title: Mapping[str, tuple[Region, ...]]
+
+    def of(self, title_id: str) -> tuple[Region, ...]:
+        """Those of one title."""
+        return self.by_title.get(title_id, ())
+
+    def require_any(self, title_ids: Iterable[str]) -> None:
+        """Raise where no title of a catalogue has a region: the ids are others, then.
+
+        Raises:
+            SettingsError: with ids of both sides.
+        """
+        there = list(title_ids)
+        if self.by_title.keys().isdisjoint(there):
+            raise SettingsError(
+                f"{self.uri} has regions of {_few(self.by_title)}, and none of them is a title here: those are "
+                f"{_few(there)}. Its column `title` holds ids, as in titles.parquet"
+            )
 
 
-def read_regions(uri: str) -> dict[str, tuple[Region, ...]]:
-    """The regions of a file by title, in the file's order.
+def read_regions(uri: str) -> Regions:
+    """The regions of a file.
 
     Args:
         uri: a Parquet file, whose columns have the names of `Region`, or JSON, a list of such objects.
@@ -101,7 +129,12 @@ def read_regions(uri: str) -> dict[str, tuple[Region, ...]]:
     if faults or not found:
         more = f"\nand {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise SettingsError(f"{uri} is no file of regions:\n" + ("\n".join(faults[:_SHOWN]) or "it is empty") + more)
-    return {title: tuple(regions) for title, regions in found.items()}
+    return Regions(uri, {title: tuple(regions) for title, regions in found.items()})
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _rows(uri: str) -> Iterable[dict[str, Any]]:
@@ -124,10 +157,14 @@ def _first_fault(error: ValidationError | TypeError) -> str:
     return f"{where}: {fault['msg']}".removeprefix(": ").replace("Value error, ", "")
 
 
-def regions_sha256(regions: Sequence[Region]) -> str:
-    """Of what a title's regions say, whatever file they came in: 64 hex digits."""
+def regions_key(regions: Sequence[Region]) -> str | None:
+    """What stands for a title's regions among the settings of its maps: a hash of what they say, whatever file they
+    came in; None where there are none.
+    """
+    if not regions:
+        return None
     plain = [region.model_dump(exclude={"title"}, exclude_defaults=True) for region in regions]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return f"sha256:{hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}"
 
 
 Drawn = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | float]  # the share of each block, and its weight
@@ -153,7 +190,7 @@ class TitleRegions:
     def merged(
         self, saliency: Floats, size: tuple[int, int], frames: tuple[int, int], seconds: tuple[float, float]
     ) -> Floats:
-        """A map's saliency with the regions that share a frame with it, in their order.
+        """A map's saliency with the regions that share a frame with it, in their order; itself where there are none.
 
         Args:
             saliency: float32 [rows, cols] in 0..1.
@@ -168,6 +205,8 @@ class TitleRegions:
             self._draw[size] = [_drawing(region, *size, self._orientation) for region in self._regions]
         shared = (self._frames[:, 0] < frames[1]) & (self._frames[:, 1] > frames[0])
         shared &= (self._seconds[:, 0] < seconds[1]) & (self._seconds[:, 1] > seconds[0])
+        if not shared.any():
+            return saliency
         made = saliency.astype(np.float64)
         for index in np.flatnonzero(shared).tolist():
             region, (covered, weight) = self._regions[index], self._draw[size][index]()

@@ -33,6 +33,16 @@ SALEMA_HALF_LIFE_S = 0.22
 LONGEST_SMOOTH_S = 2.0
 
 
+def samples_per_span(map_interval: float | str, sample_rate: float) -> int | None:
+    """Samples of the clock that share one map; None with one map a shot."""
+    return None if map_interval == "shot" else max(1, round(float(map_interval) * sample_rate))
+
+
+def ema_weight(alpha: float | None, sample_rate: float, half_life_s: float) -> float:
+    """Weight of a new sample in the exponential moving average, in (0, 1]."""
+    return float(1.0 - 0.5 ** (1.0 / (sample_rate * half_life_s))) if alpha is None else alpha
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,6 +62,7 @@ class PrepareSettings(_Settings):
     shot_detector: ShotDetectorName = "adaptive"
     shot_model: str | None = None  # a TransNetV2 ONNX file
     min_shot_s: Annotated[float, Field(ge=0)] = 0.6
+    regions: str | None = None  # a file of regions that somebody marked, merged with the maps
     exact_decode: bool = False  # run the loop filter too
     qp_mapping: Literal["rd", "linear"] = "rd"
     qp_floor: Annotated[float, Field(gt=0, le=1)] = 0.08
@@ -90,16 +101,12 @@ class PrepareSettings(_Settings):
 
         The interval is rounded to whole sample periods, so that every map between two cuts rests on as many samples.
         """
-        if self.map_interval == "shot":
-            return None
-        return max(1, round(float(self.map_interval) * self.sample_rate))
+        return samples_per_span(self.map_interval, self.sample_rate)
 
     @property
     def alpha(self) -> float:
         """Weight of a new sample in the exponential moving average, in (0, 1]."""
-        if self.ema_alpha is not None:
-            return self.ema_alpha
-        return float(1.0 - 0.5 ** (1.0 / (self.sample_rate * self.ema_half_life_s)))
+        return ema_weight(self.ema_alpha, self.sample_rate, self.ema_half_life_s)
 
     def pinned(self, shot_model: bytes | None) -> PrepareSettings:
         """The same settings with the cut model named by its content, wherever the file lies.
@@ -112,12 +119,8 @@ class PrepareSettings(_Settings):
         return self.model_copy(update={"shot_model": f"sha256:{hashlib.sha256(shot_model).hexdigest()}"})
 
     def shaping(self) -> dict[str, Any]:
-        """The settings as plain values, for metadata and fingerprint; `model` is left to its hash.
-
-        `smooth_s` is there where the aggregator uses it: it makes no other map anew.
-        """
-        unused = set() if self.aggregator == "smooth" else {"smooth_s"}
-        return self.model_dump(mode="json", exclude={"model"} | unused)
+        """The settings as plain values, for metadata and fingerprint; `model` is left to its hash."""
+        return self.model_dump(mode="json", exclude={"model"})
 
 
 class RunSettings(_Settings):

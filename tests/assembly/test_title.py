@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsal.assembly import JoinBroken, TitleAssembly
-from vsal.assembly.maps import LEVEL_STEP
 from vsal.assembly.masks import TwoSided
 from vsal.errors import TitleFailed
 from vsal.manifest import MapRow
+from vsal.roi.levels import LEVEL_STEP
 from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
 from vsal.video.clock import SampleClock

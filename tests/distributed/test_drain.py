@@ -19,9 +19,11 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from tests.cluster.head import running_head
 from tests.distributed.killing import processes
 from tests.distributed.made_up import PIECE, SumWork
 from tests.encode.titles import write_manifest, write_source
+from vsal import storage
 from vsal.distributed import parts
 from vsal.distributed.credit import Credit
 from vsal.distributed.drain import Drain
@@ -215,3 +217,32 @@ def test_ctrl_c_in_encode_leaves_nothing_behind(tmp_path: Path, codec: str) -> N
     assert not alive, alive
     assert not leftovers(dest, temporary)
     assert not list(dest.glob("title*"))
+
+
+@pytest.mark.faults
+def test_a_stopped_job_has_told_what_was_open_and_leaves_nothing_behind(catalogue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def state() -> dict[str, Any]:
+        states = [json.loads(path.read_text()) for path in out.glob("journal/*/run.json")]
+        return states[0] if states else {}
+
+    with running_head(tmp_path) as head:
+        job = (sys.executable, "-m", "jobs.prepare_roi", str(catalogue), "--out", str(out), "--sample-rate", "24")
+        thread = threading.Thread(target=head.submit, args=job, kwargs={"submission_id": "stopped"}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 150
+        while not any(title["running"] for title in state().get("slowest", ())):
+            assert time.monotonic() < deadline, state()
+            time.sleep(0.2)
+        stopped = head.ray("job", "stop", "stopped")
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+        thread.join(60)
+        reasons = told(out)
+        assert Reason.INTERRUPTED in reasons.values()
+        assert set(reasons.values()) <= {Reason.INTERRUPTED, None}
+        assert state()["phase"] in ("stopping", "stopped")
+        assert head.status("stopped") == "STOPPED"
+    # The driver may have been killed before it swept: then whoever writes there next does.
+    storage.sweep(str(out / "maps"))
+    assert len(list(out.rglob("maps/*"))) == sum(reason is None for reason in reasons.values())

@@ -48,6 +48,7 @@ from vsal.distributed.failures import (
     rule_of,
 )
 from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.manifest import ManifestError
 from vsal.video.segments import SegmentBroken
 
 FAMILIES = (ray.exceptions, av.error, onnxruntime_pybind11_state, pyarrow.lib)
@@ -151,6 +152,7 @@ def test_rays_deaths_are_siblings_and_each_has_its_price() -> None:
         (TitleFailed(Reason.NO_VIDEO, "none"), Reason.UNREADABLE, SAID, Reason.NO_VIDEO),
         (TitleFailed(Reason.WRITE_FAILED, "none"), Reason.UNREADABLE, WRITE, Reason.WRITE_FAILED),
         (SettingsError("no"), Reason.UNREADABLE, REFUSED, Reason.UNSUPPORTED),
+        (ManifestError("damaged"), Reason.UNREADABLE, UNREADABLE, Reason.UNREADABLE),
         (JoinBroken("no"), Reason.UNREADABLE, BROKEN_JOIN, Reason.DECODE_ERROR),
         (SegmentBroken("no"), Reason.UNREADABLE, BROKEN_JOIN, Reason.DECODE_ERROR),
         (StaleTitle("no"), Reason.UNREADABLE, STALE, Reason.WORKER_DIED),

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.distributed.killing import killer, processes
@@ -105,6 +106,9 @@ def test_a_killed_driver_is_resumed(undisturbed: Path, long_clip: Path, tmp_path
     for name, stamp in committed.items():
         assert (out / "maps" / name).stat().st_mtime_ns == stamp
     assert sorted(path.name for path in (out / "maps").iterdir()) == [f"t{i}.parquet" for i in range(4)]
+    table = pq.read_table(out / "titles.parquet").to_pylist()  # of both runs
+    told = [(row["title_id"], row["reason"], row["frames"]) for row in table]
+    assert told == [(f"t{i}", None, 1440) for i in range(4)]
     assert validate(str(out)) == []
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,12 @@ from vsal.settings import PrepareSettings, RunSettings
 from vsal.storage import SourceInfo
 
 MODEL = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts are written when a test says so."""
+    monkeypatch.setattr("vsal.distributed.journal.PART_S", 1e6)
 
 
 def journal(place: Any, run_id: str = "", kind: str = "prepare") -> Journal:
@@ -166,6 +174,22 @@ def test_many_runs_are_read_by_one_base_and_what_comes_after(tmp_path: Path, mon
     book.close("ended", {})
     assert parts.read_all(out).read == 2
     assert told(out)["t5"] == ("done", 99)
+
+
+@pytest.mark.faults
+def test_two_runs_over_two_shards_at_a_time_fill_one_place(clip: Path, tmp_path: Path) -> None:
+    out, runs = tmp_path / "out", []
+    for shard in range(2):
+        listing = tmp_path / f"{shard}.csv"
+        listing.write_text("uri,title_id\n" + "".join(f"{clip},t{shard}{i}\n" for i in range(4)))
+        command = [sys.executable, "-m", "vsal", "prepare", str(listing), "--out", str(out), "--json"]
+        runs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    for run in runs:
+        stdout, stderr = run.communicate(timeout=250)
+        assert json.loads(stdout)["titles"] == {"done": 4, "skipped": 0, "failed": 0}, stderr
+    told = {record.title_id: record.status for record in read_manifest(str(out)).titles()}
+    assert told == {f"t{shard}{i}": "done" for shard in range(2) for i in range(4)}
+    assert manifest.validate(str(out)) == []
 
 
 Rows = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans()), max_size=12)

@@ -27,7 +27,9 @@ from vsal.catalog import Title
 from vsal.cli.verbs.prepare import lines
 from vsal.distributed.prepare import prepare_catalogue
 from vsal.errors import Reason, SettingsError
-from vsal.manifest import read_manifest, validate
+from vsal.manifest import read_manifest, remap, validate
+from vsal.regions import read_regions
+from vsal.roi.qp import QpMapping
 from vsal.saliency import Masks, ModelRefused, SaliencySession
 from vsal.saliency.foreign import Interface, wrap
 from vsal.settings import PrepareSettings, RunSettings
@@ -56,6 +58,28 @@ def test_one_segment_and_many_give_the_same_manifest(clip: Path, tmp_path: Path,
     assert one.count("done") == many.count("done") == 1
     same_maps(tmp_path / "one", tmp_path / "many", "t")
     assert validate(str(tmp_path / "many")) == []
+
+
+def test_regions_make_the_same_maps_in_a_run_and_afterwards(clip: Path, tmp_path: Path) -> None:
+    marks = tmp_path / "regions.json"
+    row = {"title": "t", "fractions": [0.1, 0.2, 0.3, 0.4], "start_s": 2.0, "end_s": 5.0}
+    marks.write_text(json.dumps([row, {"title": "another", "fractions": [0, 0, 1, 1]}]))
+    titles = [Title("t", str(clip))]
+    marked = PrepareSettings(regions=str(marks))
+    assert prepare(titles, tmp_path / "with", marked, segment_s=2).count("done") == 1
+    assert prepare(titles, tmp_path / "with", marked).count("skipped") == 1
+    assert prepare(titles, tmp_path / "without").count("done") == 1
+    remap(str(tmp_path / "without"), str(tmp_path / "after"), QpMapping(), regions=read_regions(str(marks)))
+    same_maps(tmp_path / "with", tmp_path / "after", "t")
+    assert prepare(titles, tmp_path / "after", marked).count("skipped") == 1
+    pairs = zip(maps_of(tmp_path / "with", "t"), maps_of(tmp_path / "without", "t"), strict=True)
+    changed = [number for number, (a, b) in enumerate(pairs) if not np.array_equal(a.saliency, b.saliency)]
+    times = [float(row.pts_start * row.time_base) for row in maps_of(tmp_path / "with", "t")]
+    assert 1.5 < times[changed[0]] < 2.01
+    assert 4.5 < times[changed[-1]] < 5.0
+    marks.write_text(json.dumps([row | {"title": "T"}]))
+    with pytest.raises(SettingsError, match=r"has regions of T, and none of them is a title here"):
+        prepare(titles, tmp_path / "with", marked)
 
 
 @pytest.fixture(scope="module")

@@ -65,13 +65,13 @@ def sleepers() -> list[psutil.Process]:
 @pytest.mark.usefixtures("local_ray")
 def test_a_hung_encoder_program_is_ended_and_its_title_told(tmp_path: Path) -> None:
     write_manifest(tmp_path / "out", write_source(tmp_path / "clip.mp4", 24, 640, 384))
-    settings = EncodeSettings("svtav1", preset="12", program=hanging(tmp_path, "*--roi-map-file*", but="*vsal-trial-*"))
+    settings = EncodeSettings("svtav1", preset="12", program=hanging(tmp_path, "*--roi-map-file*", but="*-trial-*"))
     summary = encode_catalogue(str(tmp_path / "out"), str(tmp_path / "dest"), settings, RunSettings(stall_s=4))
     (outcome,) = summary.outcomes
     assert (outcome.status, outcome.reason, outcome.attempts) == ("failed", Reason.TIMEOUT, 2)
     assert outcome.detail == "chunk 0 of 1, frames 0 to 23, made no progress for 4 s (--stall-s)"
     assert not sleepers()
-    folders = re.findall(r"\S+/vsal-svtav1-\w+", (tmp_path / "asked").read_text())
+    folders = re.findall(r"\S+/\.vsal-staging-\S+-svtav1-\w+", (tmp_path / "asked").read_text())
     assert len(folders) == 2
     assert not [folder for folder in folders if Path(folder).exists()]
     assert not [

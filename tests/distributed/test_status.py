@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests import handmade
 from tests.distributed.made_up import SumWork
 from tests.fixtures_s3 import S3Server
 from vsal.catalog import Title
 from vsal.cli.app import build
 from vsal.distributed.credit import Credit
-from vsal.distributed.journal import Journal
+from vsal.distributed.journal import Journal, write_titles
 from vsal.distributed.metrics import RunMetrics
 from vsal.distributed.outcomes import Outcome
 from vsal.distributed.prepare import prepare_catalogue
@@ -25,6 +26,7 @@ from vsal.distributed.status import SILENT_S, read_status
 from vsal.distributed.tally import Tally
 from vsal.distributed.watch import Watch
 from vsal.errors import Reason, SettingsError
+from vsal.manifest import read_manifest
 from vsal.settings import PrepareSettings, RunSettings
 
 
@@ -81,6 +83,21 @@ def test_a_run_is_told_while_it_goes_on_when_it_died_and_long_after(
     assert "b  no_video: so it is" in shown
     code, shown = vsal("status", place, "--json", "--watch")  # which ends with the run
     assert (code, json.loads(shown)["run"]["stopped"]) == (0, "SIGTERM")
+
+
+def test_titles_of_remap_stay_in_the_table_that_a_later_run_writes(
+    tmp_path: Path, vsal: Callable[..., tuple[int, str]]
+) -> None:
+    handmade.write_manifest(tmp_path / "out", "clip", handmade.write_clip(tmp_path / "clip.mp4"))
+    assert vsal("remap", tmp_path / "out", "--out", tmp_path / "soft", "--qp-limit", "3")[0] == 0
+    later = Journal(str(tmp_path / "soft"), "later", "prepare", {})
+    later.add(outcome("new"))
+    later.close("ended", {})
+    write_titles(str(tmp_path / "soft"), "later")
+    records = {record.title_id: record for record in read_manifest(str(tmp_path / "soft")).titles()}
+    assert set(records) == {"clip", "new"}
+    assert (records["clip"].status, records["clip"].maps) == ("done", 9)
+    assert read_status(str(tmp_path / "soft"))["titles"] == {"done": 2, "failed": 0, "interrupted": 0}
 
 
 def test_a_place_without_a_journal_is_a_wrong_place(tmp_path: Path, vsal: Callable[..., tuple[int, str]]) -> None:

@@ -154,6 +154,7 @@ def ledov(root: Path, maps: bool = False) -> Path:
 
 def gaze_clips(root: Path, names: tuple[str, ...] = ("Vidyo1", "Vidyo3", "Keiba"), frames: int = 36) -> Path:
     """Clips of 1.5 s, each with its subject in a place of its own, and four observers who follow it, a bit beside."""
+    root.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, name in enumerate(names):
         path = [(60 + 25 * number + 2 * i, 40 + 30 * number) for i in range(frames)]

@@ -57,17 +57,21 @@ def map_rows(
         )
 
 
+VIDEO: Mapping[str, Any] = {"codec": "h264"}
+
+
 def write_title(
     out: str,
     rows: Sequence[MapRow] | Iterator[MapRow],
     title_id: str = "park",
     settings: Mapping[str, Any] = SETTINGS,
     source: storage.SourceInfo = SOURCE,
+    video: Mapping[str, Any] = VIDEO,
 ) -> str:
     """Commit a title as `vsal prepare` does; its manifest file."""
     uri = maps_uri(out, title_id)
     path = storage.staging_file(uri)
-    with ManifestWriter(path, file_metadata(source, *MODEL, settings, {"codec": "h264"}, 2)) as writer:
+    with ManifestWriter(path, file_metadata(source, *MODEL, settings, video, 2)) as writer:
         for row in rows:
             writer.append([row])
     storage.publish(path, uri)

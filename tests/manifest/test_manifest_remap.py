@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -14,6 +15,7 @@ from vsal import storage
 from vsal.errors import SettingsError
 from vsal.manifest import (
     ManifestError,
+    MapRow,
     TitleRecord,
     fingerprint,
     mapping_settings,
@@ -23,6 +25,7 @@ from vsal.manifest import (
     validate,
     write_titles,
 )
+from vsal.manifest.fingerprints import ALGORITHMS
 from vsal.roi.qp import QpMapping, qp_offsets
 from vsal.settings import PrepareSettings
 
@@ -113,6 +116,31 @@ def test_a_title_that_cannot_be_written_does_not_stop_the_others(out: str, tmp_p
         records = {record.title_id: record for record in remap(out, dest, LINEAR)}
     assert (records["park"].status, records["park"].reason) == ("failed", "write_failed")
     assert os.listdir(tmp_path / "dest" / "maps") == ["b.parquet"]
+
+
+def test_a_fault_of_vsal_costs_its_title_alone_and_leaves_nothing(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(row: MapRow, mapping: QpMapping) -> MapRow:
+        if row.title_id == "b":
+            raise ZeroDivisionError("of vsal")
+        return row
+
+    monkeypatch.setattr(sys.modules["vsal.manifest.remap"], "_remapped", faulty)
+    records = {record.title_id: record for record in remap(out, str(tmp_path / "dest"), LINEAR)}
+    assert (records["b"].status, records["b"].reason) == ("failed", "internal")
+    assert records["park"].status == "done"
+    assert [path.name for path in (tmp_path / "dest" / "maps").iterdir()] == ["park.parquet"]
+
+
+def test_maps_stay_as_old_as_they_were(out: str, tmp_path: Path) -> None:
+    """What made them is not what it is today; their offsets are."""
+    with mock.patch.dict(ALGORITHMS, {"maps": 7, "qp.linear": 3}):
+        remap(out, str(tmp_path / "dest"), LINEAR)
+    assert validate(str(tmp_path / "dest")) == []
+    with read_manifest(str(tmp_path / "dest")).title("park") as title:
+        assert (title.algorithms["maps"], title.algorithms["qp.linear"]) == (1, 3)
+        assert "qp.rd" not in title.algorithms
 
 
 def test_a_manifest_is_not_remapped_onto_itself(out: str) -> None:

@@ -7,21 +7,19 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
 from vsal.assembly.masks import Masked, Piece, TimedSample, make_piece_masks
 from vsal.assembly.stitch import Sample, Stretch
-from vsal.manifest import MapRow
+from vsal.manifest import MapRow, marked
+from vsal.regions import TitleRegions
 from vsal.roi.grid import block_grid_shape, block_means
+from vsal.roi.levels import levels_of, saliency_of
 from vsal.roi.qp import QpMapping, qp_offsets
 from vsal.state import Stateful
 from vsal.temporal import AnyAggregator, Mask
 from vsal.video.clock import SampleClock
 from vsal.video.orientation import Orientation
 
-# Saliency is kept in every second of its 256 levels: a quarter less to store, and at most 0.07 QP off (the `rd` mapping
-# is steepest at saliency 0, where it falls by 17 QP for a whole 255 levels).
-LEVEL_STEP = 2
 NOBODY_LOOKED = 128  # saliency of a map without any sample: one value all over, so no bit moves
 
 
@@ -34,6 +32,7 @@ class MapPolicy:
         samples_per_span: samples of the clock that share a map; None for one map a shot.
         samples_per_shot: with one map a shot, how many of its samples are taken, evenly spaced.
         orientation: how the coded picture is turned and mirrored to be upright.
+        regions: that somebody marked, merged with every map.
     """
 
     title_id: str
@@ -44,6 +43,7 @@ class MapPolicy:
     mapping: QpMapping
     time_base: Fraction
     orientation: Orientation
+    regions: TitleRegions | None = None
 
 
 class MapBuilder(Stateful):
@@ -199,7 +199,7 @@ class MapBuilder(Stateful):
         else:
             # The model saw the picture upright; encoders see it as it is coded.
             coded = self._policy.orientation.coded(mask)
-            levels = _levels(block_means(coded, width, height))
+            levels = levels_of(block_means(coded, width, height))
         return MapRow(
             title_id=self._policy.title_id,
             shot=piece.shot,
@@ -215,24 +215,18 @@ class MapBuilder(Stateful):
             motion=piece.motion,
             saliency=levels,
             # From the levels that are written, so that a remapping finds the same offsets.
-            qp_offset=qp_offsets(levels.astype(np.float32) / np.float32(255), self._policy.mapping),
+            qp_offset=qp_offsets(saliency_of(levels), self._policy.mapping),
         )
 
     def _counted(self, row: MapRow) -> MapRow:
         self.maps += 1
-        return replace(row, map=self.maps - 1)
+        row, regions = replace(row, map=self.maps - 1), self._policy.regions
+        return row if regions is None else marked(row, regions, self._policy.clock.start_pts, self._policy.mapping)
 
     def _size_at(self, frame: int) -> tuple[int, int]:
         while len(self._sizes) > 1 and self._sizes[1][0] <= frame:
             self._sizes.pop(0)
         return self._sizes[0][1:]
-
-
-def _levels(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Saliency 0..1 as it is kept: uint8, 255 for 1."""
-    steps = np.rint(np.clip(saliency, 0.0, 1.0) * (255.0 / LEVEL_STEP)) * LEVEL_STEP
-    levels: npt.NDArray[np.uint8] = np.minimum(steps, 255.0).astype(np.uint8)
-    return levels
 
 
 class _EvenlySpaced(Stateful):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,6 +11,7 @@ from vsal.assembly.maps import MapBuilder, MapPolicy
 from vsal.assembly.stitch import Stitcher
 from vsal.errors import Reason, TitleFailed
 from vsal.manifest import MapRow
+from vsal.regions import Region, TitleRegions
 from vsal.roi.qp import QpMapping
 from vsal.saliency import Masks
 from vsal.settings import PrepareSettings
@@ -46,12 +47,19 @@ class TitleAssembly(Stateful):
         segments: how many segments the title was cut into, or are left where a state is taken up.
         settings: what shapes the maps.
         cuts: where shots begin.
+        regions: that somebody marked in the title.
     """
 
     STATE = ("_stitcher", "_cuts", "_maps", "_first_pts", "_recent_pts")
 
     def __init__(
-        self, title_id: str, info: VideoInfo, segments: int, settings: PrepareSettings, cuts: CutDecider
+        self,
+        title_id: str,
+        info: VideoInfo,
+        segments: int,
+        settings: PrepareSettings,
+        cuts: CutDecider,
+        regions: Sequence[Region] = (),
     ) -> None:
         self._stitcher = Stitcher(segments)
         self._cuts = cuts
@@ -66,6 +74,7 @@ class TitleAssembly(Stateful):
                 mapping=QpMapping.of_settings(settings.model_dump()),
                 time_base=info.time_base,
                 orientation=info.orientation,
+                regions=TitleRegions(regions, info.orientation) if regions else None,
             )
         )
         self._info = info

@@ -17,7 +17,10 @@ from vsal.cli import verbs
 from vsal.errors import Terminated
 
 # In the order in which somebody new needs them; verbs not named here follow by name.
-ORDER = ("demo", "plan", "prepare", "inspect", "encode", "verify", "score", "export", "validate", "remap", "models")
+ORDER = (
+    "demo", "plan", "prepare", "status", "inspect", "encode", "verify", "score", "export", "validate", "remap",
+    "models",
+)  # fmt: skip
 
 
 def build() -> typer.Typer:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from vsal.cli.screen import Screen
 from vsal.errors import RunStopped, SettingsError, Terminated, VsalError
 from vsal.settings import PrepareSettings, RunSettings, checked
+from vsal.settings_file import read_settings
 
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command may well succeed, here or elsewhere
 
@@ -35,6 +36,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "ema_alpha": (MAPS, "Weight of a new sample in the moving average, 0 to 1; overrides --ema-half-life-s."),
     "ema_half_life_s": (MAPS, "Seconds after which the moving average has forgotten half."),
     "smooth_s": (MAPS, "Seconds to either side of a map's middle that --aggregator smooth averages over, up to 2."),
+    "regions": (MAPS, "File of regions that somebody marked, Parquet or JSON, merged with the maps."),
     "shot_detector": (SHOTS, "Rule that finds the cuts."),
     "shot_model": (SHOTS, "TransNetV2 ONNX file, for --shot-detector transnetv2."),
     "min_shot_s": (SHOTS, "Shortest shot, in seconds."),
@@ -70,7 +72,8 @@ def verb(
     """Make a function a verb: settings as options, --json and --debug, errors as one message and an exit code.
 
     The function takes `screen: Screen`, its own parameters, and `settings: PrepareSettings` and `run: RunSettings` for
-    the groups asked for. What it returns is the exit code; None is 0.
+    the groups asked for. Where it takes `settings_file`, what that file says of prepare holds where no option does.
+    What it returns is the exit code; None is 0.
 
     Args:
         groups: the settings whose fields become options.
@@ -91,8 +94,11 @@ def verb(
             typed = {name: given.pop(name) for names in fields.values() for name in names}
 
             def body() -> int | None:
+                file = given.get("settings_file")
                 for group, names in fields.items():
                     values = {n: _read(typed[n], group.model_fields[n]) for n in names if typed[n] is not None}
+                    if file is not None and group is PrepareSettings:
+                        values = dict(read_settings(file).prepare) | values
                     given["settings" if group is PrepareSettings else "run"] = checked(group, values)
                 return function(screen=screen, **given)
 

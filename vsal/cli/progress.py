@@ -131,5 +131,5 @@ def warning_lines(titles: Iterable[tuple[str, str]]) -> list[str]:
 
 def _tell_failure(console: Console, progress: Progress) -> None:
     ended = progress.finished
-    if ended is not None and ended.status == "failed":
+    if ended is not None and ended.status == "failed" and ended.reason != "interrupted":
         console.print(f"failed  {ended.title_id}  {ended.reason}: {ended.detail}", markup=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vsal import storage
-from vsal.errors import Reason, TitleFailed
+from vsal.errors import Reason, TitleFailed, VsalError
 
 INFRASTRUCTURE_TRIES = 20  # of one step: with the pauses below some eight minutes
 LONGEST_PAUSE_S = 32.0  # as the AWS SDK's adaptive mode has it
@@ -138,6 +138,7 @@ def _rows() -> Iterator[tuple[str, str, Rule]]:
     yield "pyarrow.lib", "ArrowCancelled", INTERRUPTED
     yield "vsal.errors", "TitleFailed", SAID
     yield "vsal.errors", "VsalError SettingsError", REFUSED
+    yield "vsal.manifest.schema", "ManifestError", UNREADABLE
     yield "vsal.assembly.stitch", "JoinBroken", BROKEN_JOIN
     yield "vsal.video.segments", "SegmentBroken", BROKEN_JOIN
     yield "vsal.distributed.failures", "StaleTitle", STALE
@@ -198,7 +199,8 @@ def classify(error: BaseException, place: Reason = Reason.UNREADABLE) -> Failure
     if rule is INTERNAL:
         trace = trace or "".join(traceback.format_exception(error))
         return Failure(rule, Reason.INTERNAL, f"a fault of vsal: {text}", trace)
-    detail = str(error) if rule in (REFUSED, BROKEN_JOIN) else text
+    # What vsal raises on purpose says all that there is to say.
+    detail = str(error) if rule == BROKEN_JOIN or isinstance(error, VsalError) else text
     return Failure(rule, rule.reason or place, detail)
 
 

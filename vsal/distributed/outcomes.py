@@ -194,8 +194,9 @@ class Summary:
         return 0 if self.count("failed") <= self.max_failed else 1
 
     def failed(self) -> list[dict[str, Any]]:
-        """The first of the titles that failed, each with its reason code."""
-        records = (outcome.document() for outcome in self.outcomes if outcome.status == "failed")
+        """The first of the titles that failed, each with its reason code; not those that were interrupted."""
+        failed = (o for o in self.outcomes if o.status == "failed" and o.reason is not Reason.INTERRUPTED)
+        records = (outcome.document() for outcome in failed)
         return [{key: record[key] for key in _TOLD_OF_FAILED if key in record} for record in records]
 
     def document(self) -> dict[str, Any]:

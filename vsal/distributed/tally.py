@@ -47,6 +47,7 @@ class Tally:
         self._recent: deque[tuple[float, int, int]] = deque()  # (time, frames, titles ended)
         self._state_at = self._cpu_at = 0.0
         self._cpu_s = self._busy = 0.0
+        self._facts: dict[str, Any] = {}
         self.sums = Sums()
         self.open_frames: dict[str, int] = {}
 
@@ -85,6 +86,10 @@ class Tally:
         """What a step, or a title, had done is lost."""
         self._lost_s += seconds
         self._lost_frames += frames
+
+    def tell(self, **facts: Any) -> None:
+        """More for `vsal status`, as plain values: `sick` nodes, what the run `waits_for`; until they are told anew."""
+        self._facts |= facts
 
     def made(self, title_id: str) -> bool:
         """Whether the title's result is there, from this run or an earlier one."""
@@ -157,6 +162,7 @@ class Tally:
                 "stages": self._shares(),
                 "limited_by": self._limit(cpus, used_cpus, waiting=progress.in_flight < self.left),
                 "driver_busy": round(self._busy, 3),
+                **self._facts,
             }
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
@@ -12,6 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vsal import storage
 from vsal.encode.codecs import FrameRun, encode_frames
 from vsal.encode.settings import Budget, EncodeSettings
 from vsal.encode.source import FrameRange, frames
@@ -195,7 +195,7 @@ class _Trial:
             found, self._facts, maps, self._settings, window.start, mapping=self._mapping, gain=gain,
             frame_count=window.end - window.start,
         )  # fmt: skip
-        with tempfile.TemporaryDirectory(prefix="vsal-budget-") as folder:
+        with storage.TemporaryFolder("budget") as folder:
             path = os.path.join(folder, "trial")
             encode_frames(run, path)
             return os.path.getsize(path)

@@ -55,7 +55,7 @@ def _crf(encoder: Encoder, settings: EncodeSettings) -> float | None:
     """The rate factor that is followed; None where it is a rate of another kind."""
     options = encoder.options_of(settings)
     unsaid = settings.crf is None and not any(name in options for name in encoder.crf_options)
-    by_rate = any(name in options for name in encoder.rate_options)
+    by_rate = any(name in options for name in (*encoder.rate_options, *Encoder.rate_options))
     return None if unsaid and by_rate else float(encoder.crf(settings))
 
 

@@ -8,18 +8,19 @@ for record in read_manifest("out").titles():
 
 from __future__ import annotations
 
+from vsal.manifest.fingerprints import SCHEMA_VERSION, fingerprint
+from vsal.manifest.marked import marked
 from vsal.manifest.reader import Manifest, read_commit, read_fingerprint, read_manifest
 from vsal.manifest.remap import mapping_settings, remap
 from vsal.manifest.schema import (
     KEY_DECODE_ERRORS,
+    KEY_REGIONS,
     KEY_VIDEO,
     KEYS,
     SCHEMA,
-    SCHEMA_VERSION,
     ManifestError,
     MapRow,
     file_metadata,
-    fingerprint,
     maps_uri,
     runs_uri,
     titles_uri,
@@ -32,6 +33,7 @@ from vsal.manifest.writer import ManifestWriter
 __all__ = [
     "KEYS",
     "KEY_DECODE_ERRORS",
+    "KEY_REGIONS",
     "KEY_VIDEO",
     "SCHEMA",
     "SCHEMA_VERSION",
@@ -46,6 +48,7 @@ __all__ = [
     "fingerprint",
     "mapping_settings",
     "maps_uri",
+    "marked",
     "read_commit",
     "read_fingerprint",
     "read_manifest",

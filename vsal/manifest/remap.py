@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from vsal import storage
-from vsal.errors import Reason, SettingsError
+from vsal.errors import Reason, SettingsError, TitleFailed
+from vsal.manifest.fingerprints import algorithms
+from vsal.manifest.marked import marked
 from vsal.manifest.reader import Manifest, read_fingerprint, read_manifest
-from vsal.manifest.schema import KEY_FINGERPRINT, ManifestError, MapRow, file_metadata, maps_uri
+from vsal.manifest.schema import KEY_FINGERPRINT, KEY_REGIONS, ManifestError, MapRow, file_metadata, maps_uri
 from vsal.manifest.title import TitleManifest
 from vsal.manifest.titles import TitleRecord, write_titles
 from vsal.manifest.writer import ManifestWriter
+from vsal.regions import Regions, TitleRegions, regions_key
+from vsal.roi.levels import saliency_of
 from vsal.roi.qp import QpMapping, qp_offsets
+from vsal.video.probe import VideoInfo
+
+log = logging.getLogger(__name__)
 
 
 def mapping_settings(mapping: QpMapping) -> dict[str, Any]:
@@ -30,19 +36,25 @@ def mapping_settings(mapping: QpMapping) -> dict[str, Any]:
 
 
 def remap(
-    out: str, dest: str, mapping: QpMapping, on_title: Callable[[TitleRecord], None] | None = None
+    out: str,
+    dest: str,
+    mapping: QpMapping,
+    on_title: Callable[[TitleRecord], None] | None = None,
+    regions: Regions | None = None,
 ) -> list[TitleRecord]:
-    """Write the titles of one OUT to another, with QP offsets by another mapping.
+    """Write the titles of one OUT to another, with QP offsets by another mapping, and regions that somebody marked.
 
-    Saliency stays as it is, byte for byte. Settings and fingerprint become those that `vsal prepare` with this mapping
-    would have written, so a later run into `dest` finds the titles done. A title that is there already with that
-    fingerprint is skipped; one that cannot be read or written fails, and the others go on.
+    Saliency stays as it is, byte for byte, but where regions are merged. Settings and fingerprint become those that
+    `vsal prepare` with this mapping, and these regions, would have written, so a later run into `dest` finds the titles
+    done. A title that is there already with that fingerprint is skipped; one that cannot be read or written fails, and
+    the others go on.
 
     Args:
         out: where a manifest is.
         dest: where the new one goes; not `out`.
         mapping: from saliency to QP offsets.
         on_title: told of each title when it has ended.
+        regions: to be merged; None leaves the maps with those that they have.
 
     Returns:
         one record a title, which `dest`/titles.parquet holds too. Titles that failed in `out` stay failed.
@@ -58,7 +70,7 @@ def remap(
     records = []
     for record in _known_titles(manifest):
         if record.status != "failed":
-            record = _outcome(manifest, dest, mapping, record)
+            record = _outcome(manifest, dest, mapping, regions, record)
         records.append(record)
         if on_title is not None:
             on_title(record)
@@ -81,12 +93,14 @@ def _known_titles(manifest: Manifest) -> list[TitleRecord]:
     return list(records.values())
 
 
-def _outcome(manifest: Manifest, dest: str, mapping: QpMapping, record: TitleRecord) -> TitleRecord:
+def _outcome(
+    manifest: Manifest, dest: str, mapping: QpMapping, regions: Regions | None, record: TitleRecord
+) -> TitleRecord:
     started = time.perf_counter()
     failed = replace(record, status="failed", path="", frames=0, shots=0, maps=0, seconds=0.0, attempts=1)
     try:
         with manifest.title(record.title_id) as title:
-            written = _remap_title(title, dest, mapping)
+            written = _remap_title(title, dest, mapping, regions)
             return replace(
                 record,
                 uri=title.source.uri,
@@ -99,26 +113,49 @@ def _outcome(manifest: Manifest, dest: str, mapping: QpMapping, record: TitleRec
                 seconds=time.perf_counter() - started,
                 attempts=int(written),
             )
+    except TitleFailed as error:
+        return replace(failed, reason=str(error.reason), detail=error.detail)
     except (ManifestError, ValueError) as error:
         return replace(failed, reason=str(Reason.UNREADABLE), detail=str(error))
     except OSError as error:
         return replace(failed, reason=str(Reason.WRITE_FAILED), detail=str(error))
+    except Exception as error:  # a fault of vsal: it costs its title alone
+        log.exception("remapping %s", record.title_id)
+        return replace(failed, reason=str(Reason.INTERNAL), detail=f"a fault of vsal: {type(error).__name__}: {error}")
 
 
-def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping) -> bool:
+def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping, regions: Regions | None) -> bool:
     settings = title.settings | mapping_settings(mapping)
+    mine = () if regions is None else regions.of(title.title_id)
+    if mine:
+        if settings.get("regions"):
+            raise ManifestError(
+                f"{title.uri} has regions merged already, and its maps without them are not kept: give --regions to "
+                "`vsal prepare`, or remap the manifest that was made without"
+            )
+        settings["regions"] = regions_key(mine)
     model = title.model
+    # Its maps are as old as they were; their QP offsets are of today.
+    versions = {name: version for name, version in title.algorithms.items() if not name.startswith("qp.")}
+    versions |= {name: version for name, version in algorithms(settings).items() if name.startswith("qp.")}
     metadata = title.metadata | file_metadata(
-        title.source, model["name"], model["sha256"], settings, title.video, title.decode_errors
+        title.source, model["name"], model["sha256"], settings, title.video, title.decode_errors, versions
     )
+    metadata |= {KEY_REGIONS: regions.uri} if regions is not None and mine else {}
     if read_fingerprint(dest, title.title_id) == metadata[KEY_FINGERPRINT]:
         return False
     target = maps_uri(dest, title.title_id)
     path = storage.staging_file(target)
-    with ManifestWriter(path, metadata) as writer:
-        for row in title.iter_maps():
-            writer.append([_remapped(row, mapping)])
+    info = VideoInfo.from_json(title.video) if mine else None
     try:
+        with ManifestWriter(path, metadata) as writer:
+            if info is None:
+                for row in title.iter_maps():
+                    writer.append([_remapped(row, mapping)])
+            else:
+                merged = TitleRegions(mine, info.orientation)
+                for row in title.iter_maps():
+                    writer.append([marked(row, merged, info.zero_pts, mapping)])
         storage.publish(path, target)
     except BaseException:
         storage.discard(path)
@@ -127,5 +164,4 @@ def _remap_title(title: TitleManifest, dest: str, mapping: QpMapping) -> bool:
 
 
 def _remapped(row: MapRow, mapping: QpMapping) -> MapRow:
-    saliency = row.saliency.astype(np.float32) / np.float32(255)
-    return replace(row, qp_offset=qp_offsets(saliency, mapping))
+    return replace(row, qp_offset=qp_offsets(saliency_of(row.saliency), mapping))

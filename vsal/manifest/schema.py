@@ -1,9 +1,7 @@
-"""What a manifest holds: columns, metadata keys, names of files, and the fingerprint that makes a file a commit."""
+"""What a manifest holds: columns, metadata keys, names of files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -16,10 +14,9 @@ import pyarrow as pa
 import vsal
 from vsal import storage
 from vsal.errors import VsalError
+from vsal.manifest.fingerprints import SCHEMA_VERSION, algorithms, canonical, fingerprint
 from vsal.roi.grid import MACROBLOCK
 from vsal.storage import SourceInfo
-
-SCHEMA_VERSION = 1
 
 MAPS_PER_GROUP = 256
 # Blocks of a row group at most (32 maps of 8K): what a reader or writer holds does not grow with the picture.
@@ -59,6 +56,8 @@ KEY_VERSION = "vsal.version"
 KEY_SOURCE = "vsal.source"
 KEY_MODEL = "vsal.model"
 KEY_SETTINGS = "vsal.settings"
+KEY_ALGORITHMS = "vsal.algorithms"
+KEY_REGIONS = "vsal.regions"
 KEY_FINGERPRINT = "vsal.fingerprint"
 KEY_DECODE_ERRORS = "vsal.decode_errors"
 KEY_VIDEO = "vsal.video"
@@ -71,6 +70,7 @@ KEYS = (
     KEY_SOURCE,
     KEY_MODEL,
     KEY_SETTINGS,
+    KEY_ALGORITHMS,
     KEY_FINGERPRINT,
     KEY_DECODE_ERRORS,
     KEY_VIDEO,
@@ -136,27 +136,6 @@ class MapRow:
         return -(-self.width // self.block_size)
 
 
-def fingerprint(source: SourceInfo, model_sha256: str, settings: Mapping[str, Any]) -> str:
-    """What a title's manifest depends on, as 64 hex digits; equal if and only if nothing of it changed.
-
-    Args:
-        source: as `storage.stat` gives it. The etag marks the content where there is one, else the time of change.
-        model_sha256: of the model file.
-        settings: those that shape a manifest, as plain JSON values; their order does not matter.
-
-    Raises:
-        ValueError: a setting has no exact JSON form.
-    """
-    version = {"etag": source.etag} if source.etag else {"mtime_ns": source.mtime_ns}
-    facts = {
-        "schema_version": SCHEMA_VERSION,
-        "source": {"uri": source.uri, "size": source.size, **version},
-        "model_sha256": model_sha256,
-        "settings": dict(settings),
-    }
-    return hashlib.sha256(_canonical(facts).encode()).hexdigest()
-
-
 def file_metadata(
     source: SourceInfo,
     model: str,
@@ -164,6 +143,7 @@ def file_metadata(
     settings: Mapping[str, Any],
     video: Mapping[str, Any] | None = None,
     decode_errors: int = 0,
+    versions: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """The metadata of a manifest file, fingerprint included; the writer adds versions and counts.
 
@@ -174,24 +154,23 @@ def file_metadata(
         settings: as for `fingerprint`.
         video: facts of the stream as plain JSON values.
         decode_errors: met so far; `ManifestWriter.close` can still change any value.
+        versions: of the algorithms, where it was made by others than those of today.
     """
+    versions = algorithms(settings) if versions is None else versions
     return {
-        KEY_SOURCE: _canonical(asdict(source)),
-        KEY_MODEL: _canonical({"name": model, "sha256": model_sha256}),
-        KEY_SETTINGS: _canonical(dict(settings)),
-        KEY_FINGERPRINT: fingerprint(source, model_sha256, settings),
+        KEY_SOURCE: canonical(asdict(source)),
+        KEY_MODEL: canonical({"name": model, "sha256": model_sha256}),
+        KEY_SETTINGS: canonical(dict(settings)),
+        KEY_ALGORITHMS: canonical(dict(versions)),
+        KEY_FINGERPRINT: fingerprint(source, model_sha256, settings, versions),
         KEY_DECODE_ERRORS: str(decode_errors),
-        KEY_VIDEO: _canonical(dict(video or {})),
+        KEY_VIDEO: canonical(dict(video or {})),
     }
 
 
 def written_by() -> dict[str, str]:
     """Metadata that says which vsal wrote a file."""
     return {KEY_SCHEMA_VERSION: str(SCHEMA_VERSION), KEY_VERSION: vsal.__version__}
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def maps_folder(out: str) -> str:

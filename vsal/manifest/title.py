@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vsal import storage
+from vsal.manifest.fingerprints import SCHEMA_VERSION
 from vsal.manifest.schema import (
+    KEY_ALGORITHMS,
     KEY_DECODE_ERRORS,
     KEY_FINGERPRINT,
     KEY_FRAMES,
@@ -25,7 +27,6 @@ from vsal.manifest.schema import (
     KEY_SOURCE,
     KEY_VIDEO,
     SCHEMA,
-    SCHEMA_VERSION,
     ManifestError,
     MapRow,
 )
@@ -76,7 +77,7 @@ class TitleManifest:
 
     @property
     def fingerprint(self) -> str:
-        """Of source, model and settings: 64 hex digits."""
+        """Of source, model, settings and algorithms: 64 hex digits."""
         return self.metadata.get(KEY_FINGERPRINT, "")
 
     @cached_property
@@ -91,8 +92,13 @@ class TitleManifest:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings that shaped the maps."""
+        """The settings under which the maps were made."""
         return self._json(KEY_SETTINGS)
+
+    @cached_property
+    def algorithms(self) -> dict[str, int]:
+        """The version of each algorithm that made the maps."""
+        return {name: int(version) for name, version in self._json(KEY_ALGORITHMS).items()}
 
     @cached_property
     def video(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsal import storage
+from vsal.manifest.fingerprints import fingerprint
 from vsal.manifest.reader import SUFFIX, read_manifest
 from vsal.manifest.schema import (
     KEY_FRAMES,
@@ -20,7 +21,6 @@ from vsal.manifest.schema import (
     MAPS_PER_GROUP,
     SCHEMA,
     ManifestError,
-    fingerprint,
 )
 from vsal.manifest.title import TitleManifest
 from vsal.roi.grid import MACROBLOCK
@@ -86,9 +86,9 @@ def _metadata_problems(title: TitleManifest) -> Iterator[str]:
         yield f"metadata lacks {', '.join(missing)}"
         return
     try:
-        expected = fingerprint(title.source, title.model.get("sha256", ""), title.settings)
+        expected = fingerprint(title.source, title.model.get("sha256", ""), title.settings, title.algorithms)
         if title.fingerprint != expected:
-            yield f"fingerprint is {title.fingerprint}; source, model and settings give {expected}"
+            yield f"fingerprint is {title.fingerprint}; source, model, settings and algorithms give {expected}"
         if title.decode_errors < 0:
             yield f"decode errors are {title.decode_errors}"
         title.video  # noqa: B018  raises where it cannot be read

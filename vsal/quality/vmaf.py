@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsal import storage
 from vsal.errors import Reason, SettingsError, TitleFailed
 from vsal.quality.weights import Floats, Pixels
 from vsal.video.ffmpeg import find_ffmpeg
@@ -100,7 +100,7 @@ class Vmaf:
         pixels = width * height // 2 if sampling == "420" else width * height * 2
         self._dtype = np.dtype(np.uint8 if bit_depth == 8 else np.uint16)
         self._chroma = np.full(2 * pixels, 1 << (bit_depth - 1), self._dtype)
-        self._folder = tempfile.TemporaryDirectory(prefix="vsal-vmaf-")
+        self._folder = storage.TemporaryFolder("vmaf")
         pix_fmt = f"yuv{sampling}p" + ("" if bit_depth == 8 else f"{bit_depth}le")
         # It says why it fails into a file, for a pipe that nobody reads would fill up and stop it.
         self._words = open(os.path.join(self._folder.name, "words"), "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
@@ -210,7 +210,7 @@ def available_models(program: str | None = None) -> tuple[str, ...]:
 
 def _scores_black(program: str, model: str) -> bool:
     black = bytes(64 * 128 * 3 // 2)
-    with tempfile.TemporaryDirectory(prefix="vsal-vmaf-") as folder:
+    with storage.TemporaryFolder("vmaf") as folder:
         command = [program, *_command(64, 64, "yuv420p", (model,), 1)[1:]]
         return subprocess.run(command, cwd=folder, input=black, capture_output=True, check=False).returncode == 0
 

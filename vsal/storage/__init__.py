@@ -29,11 +29,23 @@ from vsal.storage.patience import patiently
 from vsal.storage.patterns import is_pattern, match_files
 from vsal.storage.places import is_local, join, local_path, name, parent, resolve
 from vsal.storage.ranges import RangeReader
-from vsal.storage.staging import claim, discard, is_gone, process_mark, publish, staging_file, sweep, write_bytes
+from vsal.storage.staging import (
+    TemporaryFolder,
+    claim,
+    discard,
+    is_gone,
+    process_mark,
+    publish,
+    staging_file,
+    sweep,
+    sweep_temporary,
+    write_bytes,
+)
 
 __all__ = [
     "RangeReader",
     "SourceInfo",
+    "TemporaryFolder",
     "check_writable",
     "claim",
     "discard",
@@ -65,6 +77,7 @@ __all__ = [
     "staging_file",
     "stat",
     "sweep",
+    "sweep_temporary",
     "told_by_listings",
     "write_bytes",
 ]

@@ -26,8 +26,9 @@ from vsal.vitals import vitals
 COPY_BYTES = 64 * 1024 * 1024
 CLAIMED_BYTES = 256 * 1024  # a disk without them is full: the smallest title needs as much sooner or later
 ABANDONED_AFTER_S = 24 * 3600  # of a writer on another machine, of which nothing else can be known
+REUSED_AFTER_S = 30 * 24 * 3600  # without a change: the process of that number is hardly the writer any more
 
-_NAME = re.compile(re.escape(STAGING_PREFIX) + r"(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{16}")
+_NAME = re.compile(re.escape(STAGING_PREFIX) + r"(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-(?:[0-9a-f]{16}|[a-z0-9]+-\w+)")
 _own: set[str] = set()  # paths that this process is writing
 _swept: set[str] = set()  # folders that this process has cleaned
 
@@ -42,9 +43,7 @@ def staging_file(uri: str) -> str:
     """
     folder = _staging_folder(parse(uri))
     os.makedirs(folder, exist_ok=True)
-    if folder not in _swept:
-        _swept.add(folder)
-        _sweep_local(folder)
+    _sweep_once(folder)
     path = os.path.join(folder, f"{STAGING_PREFIX}{process_mark()}-{secrets.token_hex(8)}")
     _own.add(path)
     return path
@@ -114,6 +113,29 @@ def discard(local_file: str) -> None:
     _own.discard(local_file)
 
 
+class TemporaryFolder(tempfile.TemporaryDirectory[str]):
+    """A folder among the temporary files that is gone after use, or with the next sweep after its process was killed.
+
+    Args:
+        what: it is for, in lower case, as people may see it.
+    """
+
+    def __init__(self, what: str) -> None:
+        _sweep_once(tempfile.gettempdir())
+        super().__init__(prefix=f"{STAGING_PREFIX}{process_mark()}-{what}-")
+        _own.add(self.name)
+
+    def cleanup(self) -> None:
+        """Remove it."""
+        super().cleanup()
+        _own.discard(self.name)
+
+
+def sweep_temporary() -> int:
+    """Remove what killed processes left among the temporary files of this machine; how much was removed."""
+    return _sweep_local(tempfile.gettempdir())
+
+
 def sweep(uri: str) -> int:
     """Remove what killed writers left in a folder; the number of files removed.
 
@@ -180,6 +202,12 @@ def _upload(local_file: str, place: Place) -> SourceInfo:
     return stored
 
 
+def _sweep_once(folder: str) -> None:
+    if folder not in _swept:
+        _swept.add(folder)
+        _sweep_local(folder)
+
+
 def _sweep_local(folder: str) -> int:
     removed = 0
     try:
@@ -194,23 +222,25 @@ def _sweep_local(folder: str) -> int:
             # Not in _own, so what bears this process's number was left by an earlier one of that number.
             left = match["host"] == _host() and int(match["pid"]) == os.getpid()
             if left or _gone(match["host"], int(match["pid"]), entry.stat().st_mtime):
-                os.unlink(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
                 removed += 1
     return removed
 
 
 def _gone(host: str, pid: int, mtime: float) -> bool:
-    if time.time() - mtime > ABANDONED_AFTER_S:
-        return True
+    idle_s = time.time() - mtime
     if host != _host():
-        return False
+        return idle_s > ABANDONED_AFTER_S
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
-    return False
+        pass
+    return idle_s > REUSED_AFTER_S
 
 
 @lru_cache(maxsize=1)

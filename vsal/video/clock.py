@@ -30,7 +30,7 @@ class SampleClock:
         step = time_base * rate  # grid intervals per tick
         self.rate_hz = float(rate)
         self._num, self._den = step.numerator, step.denominator
-        self._start = start_pts
+        self.start_pts = self._start = start_pts
         self._seconds = float(time_base)
 
     def pick(self, before: int, pts: int) -> tuple[bool, bool]:

@@ -12,6 +12,7 @@ from vsal.cli.screen import Screen
 from vsal.encode.settings import Budget, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
+from vsal.settings_file import SettingsFile, read_settings
 
 if TYPE_CHECKING:
     from vsal.distributed.outcomes import Summary
@@ -36,9 +37,15 @@ def encode(
     run: RunSettings,
     out: Annotated[str, typer.Argument(help="A manifest: the --out of prepare.", metavar="MANIFEST")],
     dest: Annotated[str, typer.Option(help="Where the encodes go: a folder, s3:// or gs://.")],
-    codec: Annotated[str, typer.Option(help="Encoder: x264, x265, vp9, svtav1 or kvazaar.")] = "x264",
+    codec: Annotated[
+        str | None, typer.Option(help="Encoder: x264, x265, vp9, svtav1 or kvazaar \\[default: x264].")
+    ] = None,
     crf: Annotated[float | None, typer.Option(help="Constant rate factor; kvazaar takes it as its QP.")] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset; cpu-used for vp9.")] = None,
+    settings_file: Annotated[
+        str | None,
+        typer.Option("--settings", help="Settings that `evaluate roi --tune` has written; options override them."),
+    ] = None,
     title: Annotated[list[str] | None, typer.Option(help="Only this title; may be repeated.")] = None,
     encoder_option: Annotated[
         list[str] | None, typer.Option(help="key=value for the encoder; may be repeated.")
@@ -73,11 +80,13 @@ def encode(
     from vsal.distributed.encode import encode_catalogue
     from vsal.encode.codecs import encoder_of
 
+    file = _file(settings_file, codec)
+    codec = codec or (file.codec if file else "x264")
     settings = EncodeSettings(
         codec,
         crf=crf,
-        preset=preset,
-        encoder_options=parse_encoder_options(encoder_option or []),
+        preset=preset or (file.preset if file else None),
+        encoder_options=(dict(file.encoder_options) if file else {}) | parse_encoder_options(encoder_option or []),
         roi=roi,
         max_rectangles=max_rectangles,
         budget=_budget(top_area, bit_share),
@@ -96,6 +105,9 @@ def encode(
         )
     screen.document(summary.document())
     screen.show(*lines(summary, out, settings))
+    unpaid = sorted(outcome.title_id for outcome in summary.outcomes if file and outcome.title_id in file.no_roi)
+    if unpaid and roi:
+        screen.note(f"Maps do not pay for {', '.join(unpaid)} by {settings_file}: encode them with --no-roi --title ID")
     caveat = encoder_of(codec).caveat
     if caveat and roi:
         screen.note(caveat)
@@ -134,6 +146,15 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
         proof = f"  (prove the maps: vsal verify {out} --encoded {summary.place[1]})" if settings.roi else ""
         told.append(f"Encodes: {escape(summary.place[1] + proof)}")
     return told
+
+
+def _file(uri: str | None, codec: str | None) -> SettingsFile | None:
+    if uri is None:
+        return None
+    file = read_settings(uri)
+    if codec is not None and codec != file.codec:
+        raise SettingsError(f"--settings {uri} was found for {file.codec}, not for {codec}: leave out --codec")
+    return file
 
 
 def _budget(top_area: str | None, bit_share: str | None) -> Budget | None:

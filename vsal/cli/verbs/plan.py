@@ -47,6 +47,7 @@ def plan(
     from vsal.distributed import parts
     from vsal.distributed.known import committed_files
     from vsal.planning import plan_titles
+    from vsal.regions import read_regions
     from vsal.saliency.contract import read_contract
     from vsal.saliency.fit import require_fit
     from vsal.saliency.registry import load_model
@@ -56,10 +57,13 @@ def plan(
     model = load_model(settings.model, accept_licence=run.accept_licence)
     wants = require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
     segment_s = math.inf if wants.ordered else run.segment_s  # a model with a memory needs titles in one piece
+    regions = read_regions(settings.regions) if settings.regions else None
     known = committed_files(parts.read_all(out).table) if out else None
     plans = []
     with screen.log.status(f"reading {len(titles)} headers"):
-        for item in plan_titles(titles, out, settings, model.sha256, segment_s=segment_s, force=run.force, known=known):
+        for item in plan_titles(
+            titles, out, settings, model.sha256, segment_s=segment_s, force=run.force, known=known, regions=regions
+        ):
             plans.append(item)
     totals = _totals(plans)
     chosen = {"saliency_mode": settings.saliency_mode, "model": model.name, "aggregator": settings.aggregator}

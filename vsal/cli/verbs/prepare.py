@@ -39,6 +39,10 @@ def prepare(
     run: RunSettings,
     catalog: Catalog,
     out: Annotated[str, typer.Option("--out", "-o", help="Where the manifest goes: a folder, s3:// or gs://.")],
+    settings_file: Annotated[
+        str | None,
+        typer.Option("--settings", help="Settings that `evaluate roi --tune` has written; options override them."),
+    ] = None,
     address: Address = None,
 ) -> int:
     """Find the shots and saliency of every title and write the ROI manifest.

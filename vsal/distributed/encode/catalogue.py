@@ -148,5 +148,6 @@ def _try(settings: EncodeSettings, run: RunSettings) -> None:
 
 
 def sweep_folder(dest: str) -> None:
-    """Removes what killed writers left."""
+    """Removes what killed writers left, and encoders among the temporary files."""
     storage.sweep(dest)
+    storage.sweep_temporary()

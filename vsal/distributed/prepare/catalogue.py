@@ -29,6 +29,7 @@ from vsal.distributed.warm import warm_workers
 from vsal.distributed.watch import Watch
 from vsal.errors import SettingsError
 from vsal.planning import WorkItem, work_list
+from vsal.regions import read_regions
 from vsal.saliency.contract import read_contract
 from vsal.saliency.fit import require_fit
 from vsal.saliency.registry import load_model
@@ -74,12 +75,15 @@ def prepare_catalogue(
     settings = settings.pinned(shot_model)
     model_input = require_fit(read_contract(model.data), settings.saliency_mode, settings.aggregator)
     make_cut_decider(settings, shot_model)  # a cut model that does not load stops the run here
+    regions = read_regions(settings.regions) if settings.regions else None
+    if regions is not None:
+        regions.require_any(title.title_id for title in titles)
     run_id = new_run_id()
     known = journal.read_known(out, run_id)
     if run.retry_failed:
         titles = _failed_of(titles, known)
     committed, journaled = committed_files(known), settled_titles(known)
-    items = work_list(titles, out, settings, model.sha256, committed)
+    items = work_list(titles, out, settings, model.sha256, committed, regions)
     shaping = {**settings.shaping(), "model": model.name, "model_sha256": model.sha256}
     with RunRecord("prepare", run_id, ("out", out), len(titles), began, run, shaping) as record:
         todo, skipped = [], []

@@ -15,6 +15,7 @@ from vsal.distributed.prepare.checkpoints import LEAST_S, CheckpointDamaged, Che
 from vsal.distributed.prepare.job import Job
 from vsal.errors import Reason, TitleFailed
 from vsal.planning import WorkItem
+from vsal.regions import regions_key
 from vsal.saliency import Masks
 from vsal.video.probe import VideoInfo
 from vsal.video.scan import Chunk
@@ -86,14 +87,15 @@ class OpenTitle:
         self.segments = list(segments) if prefix is None else prefix.rest(segments)
         self._checkpoints = checkpoints
         decider = make_cut_decider(job.settings, job.shot_model)
-        self._assembly = TitleAssembly(self.title_id, info, len(self.segments), job.settings, decider)
+        self._assembly = TitleAssembly(self.title_id, info, len(self.segments), job.settings, decider, item.regions)
         if prefix is not None:
             prefix.restore(self._assembly)
         self._target = manifest.maps_uri(job.out, self.title_id)
         assert item.source is not None  # a title without a source never becomes a task
-        metadata = manifest.file_metadata(
-            item.source, job.model_name, job.model_sha256, job.settings.shaping(), video=info.to_json()
-        )
+        shaping = job.settings.shaping() | {"regions": regions_key(item.regions)}
+        metadata = manifest.file_metadata(item.source, job.model_name, job.model_sha256, shaping, video=info.to_json())
+        if item.regions:
+            metadata[manifest.KEY_REGIONS] = str(job.settings.regions)
         try:
             self._staging = storage.staging_file(self._target)
             storage.claim(self._staging)  # before anything is decoded for it

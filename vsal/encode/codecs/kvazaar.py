@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -16,6 +15,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
+from vsal import storage
 from vsal.encode.codecs.base import PLAIN_REMEDY, Encoder, FrameRun
 from vsal.encode.codecs.process import feed
 from vsal.encode.maps.cells import cell_offsets
@@ -57,7 +57,7 @@ def coding_order(program: str, params: str, count: int) -> list[int]:
 
     The structure does not depend on content or size, so it is read off an encode of black 64x64 frames.
     """
-    with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
+    with storage.TemporaryFolder("kvazaar") as folder:
         path = os.path.join(folder, "order.mp4")
         black = np.zeros((96, 64), dtype=np.uint8)
         found = (VideoFrame.from_ndarray(black, format=_FORMAT) for _ in range(count))
@@ -132,7 +132,7 @@ class Kvazaar(Encoder):
         facts, settings = run.facts, run.settings
         program = find_kvazaar_ffmpeg(settings.program)
         params = self._params(settings, facts)
-        with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
+        with storage.TemporaryFolder("kvazaar") as folder:
             if run.maps is not None:
                 rows = list(run.maps)
                 end = rows[-1].frame_end if run.frame_count is None else run.first_frame + run.frame_count
@@ -202,7 +202,7 @@ def find_kvazaar_ffmpeg(program: str | None = None) -> str:
 
 @lru_cache(maxsize=8)
 def _version(program: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="vsal-kvazaar-") as folder:
+    with storage.TemporaryFolder("kvazaar") as folder:
         path = os.path.join(folder, "version.mp4")
         black = VideoFrame.from_ndarray(np.zeros((96, 64), dtype=np.uint8), format=_FORMAT)
         command = _command(program, 64, 64, Fraction(25), "preset=ultrafast,qp=51", path)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vsal import storage
 from vsal.encode.codecs.base import PLAIN_REMEDY, Encoder, FrameRun
 from vsal.encode.codecs.process import feed
 from vsal.encode.maps.cells import cell_offsets
@@ -217,7 +217,7 @@ class SvtAv1(Encoder):
         program = find_svtav1(settings.program).path
         info, rate = facts.info, facts.fps
         depth, sampling = _FORMATS[pix_fmt]
-        with tempfile.TemporaryDirectory(prefix="vsal-svtav1-") as folder:
+        with storage.TemporaryFolder("svtav1") as folder:
             command = [program, "-i", "stdin", "-b", path, "--progress", "0", "--input-depth", depth]
             command += ["--preset", self.preset(settings), *_colour(facts)]
             crf = self.crf(settings)

@@ -6,7 +6,6 @@ That catches presets, tunes and parameter strings as they end up, and whatever a
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -17,6 +16,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vsal import storage
 from vsal.encode.codecs import encoder_of
 from vsal.encode.codecs.base import PLAIN_REMEDY, Encoder, FrameRun
 from vsal.encode.settings import EncodeSettings
@@ -48,7 +48,7 @@ def refuse_ignored(settings: EncodeSettings) -> None:
     _refuse_passes(encoder, settings)
     if settings.roi:
         encoder.refuse(settings)
-    with tempfile.TemporaryDirectory(prefix="vsal-trial-") as folder:
+    with storage.TemporaryFolder("trial") as folder:
         path = os.path.join(folder, "trial")
         _encode(encoder, settings, path)
         if not settings.roi:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -11,6 +10,7 @@ from itertools import islice
 import numpy as np
 from av.video.frame import VideoFrame
 
+from vsal import storage
 from vsal.encode.codecs import FrameRun, encode_frames, encoder_of
 from vsal.encode.maps.cells import cell_offsets
 from vsal.encode.proof.verdict import Floats, ShotProof, TitleProof, Verdict, judged, proof_of
@@ -186,7 +186,7 @@ class _Examiner:
 
     def _twin(self, window: FrameRange) -> Iterator[Decoded]:
         """Decoded frames of a plain encode of a window, by the same encoder under the same settings."""
-        with tempfile.TemporaryDirectory(prefix="vsal-verify-") as folder:
+        with storage.TemporaryFolder("verify") as folder:
             path = os.path.join(folder, "twin")
             plain = FrameRun(self._source(window), self._facts, None, self._settings, window.start)
             encode_frames(plain, path)

@@ -212,6 +212,18 @@ def read_rows(ladder: Ladder, title_id: str) -> list[Row]:
     return rows
 
 
+def whole_rows(ladder: Ladder, title: Judged) -> list[Row]:
+    """The rows of a title if they are those of this ladder, whichever run made them; none otherwise."""
+    try:
+        rows = read_rows(ladder, title.title_id)
+    except FileNotFoundError:
+        return []
+    wanted = {
+        (rates.codec, crf, arm.name) for rates in ladder.rates for crf in rates.crfs for arm in arms_of(ladder, title)
+    }
+    return rows if {(row["codec"], row["crf"], row["arm"]) for row in rows} == wanted else []
+
+
 def _manifest(ladder: Ladder, arm: Arm, title: Judged) -> str | None:
     if arm.kind == "manifest" and arm.out is not None:
         return maps_uri(arm.out, title.title_id)

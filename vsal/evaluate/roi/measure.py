@@ -66,8 +66,8 @@ class Measuring:
         self._times: list[float] = []
         self._sums: list[tuple[float, float, float, float, float]] = []
 
-    def add(self, time_s: float, source: Pixels, encoded: Pixels, weights: BlockWeights | None = None) -> Pixels:
-        """One frame; returns its squared errors, for whoever looks at blocks.
+    def add(self, time_s: float, source: Pixels, encoded: Pixels, weights: BlockWeights | None = None) -> Floats:
+        """One frame; returns the squared error of its blocks, float64 [rows, cols], summed over their pixels.
 
         Args:
             time_s: on the title's clock.
@@ -80,8 +80,7 @@ class Measuring:
         """
         if self._weighted != (weights is not None):
             raise ValueError(f"frames {'need' if self._weighted else 'have no'} weights here")
-        errors = squared_error(source, encoded)
-        error = cell_sums(errors, MACROBLOCK)
+        error = cell_sums(squared_error(source, encoded), MACROBLOCK)
         ssim = cell_sums(ssim_map(source, encoded), MACROBLOCK)
         weight = weighted = weighted_ssim = 0.0
         if weights is not None:
@@ -92,7 +91,7 @@ class Measuring:
         self._sums.append((float(error.sum()), float(ssim.sum()), weight, weighted, weighted_ssim))
         if self._full is not None:
             self._full.add(source, encoded, weights)
-        return errors
+        return error
 
     def done(self) -> Measured:
         """The figures of all frames.

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +28,7 @@ from vsal.evaluate.roi.maps import Maps
 from vsal.evaluate.roi.measure import FIRST_S, Measured, Measuring, pooled
 from vsal.quality.decoded import decoded_from
 from vsal.quality.psnr import luma
-from vsal.quality.weights import cell_means
+from vsal.quality.weights import cell_pixels, cell_sums
 from vsal.roi.grid import MACROBLOCK
 
 POINT_VERSION = 1  # raised when an encode or a figure would come out another
@@ -186,7 +185,7 @@ def make_point(
     errors: list[npt.NDArray[np.float16]] = []
     encode_s = measure_s = 0.0
     at = 0
-    with tempfile.TemporaryDirectory(prefix="vsal-point-") as folder:
+    with storage.TemporaryFolder("point") as folder:
         for number, stretch in enumerate(clip.stretches):
             count = stretch.end - stretch.start
             path, begun = os.path.join(folder, f"{number}.encode"), _cpu_s()
@@ -266,6 +265,7 @@ def _measure(
     cell: int,
 ) -> tuple[Measured, list[npt.NDArray[np.float16]]]:
     info, errors = clip.facts.info, list[npt.NDArray[np.float16]]()
+    pixels = cell_pixels(info.width, info.height, cell)
     with ExitStack() as undo:
         full = None
         if metrics.full:
@@ -276,8 +276,9 @@ def _measure(
         measuring = Measuring(info.width, info.height, weights is not None, full)
         for time_s, source, shown in zip(times_s, clip.source(stretch), _shown(path), strict=False):
             now = None if weights is None else weights[len(errors)]
-            squares = measuring.add(float(time_s), luma(source), luma(shown), now)
-            errors.append(np.log10(np.maximum(cell_means(squares, cell), LEAST_MSE)).astype(np.float16))
+            of_blocks = measuring.add(float(time_s), luma(source), luma(shown), now)
+            mse = cell_sums(of_blocks.astype(np.float32), cell // MACROBLOCK) / pixels
+            errors.append(np.log10(np.maximum(mse, LEAST_MSE)).astype(np.float16))
         if len(errors) < len(times_s):
             raise TitleFailed(
                 Reason.DECODE_ERROR,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from vsal.manifest.fingerprints import algorithms, effective
 from vsal.settings import PrepareSettings
 
 
@@ -24,5 +25,7 @@ class MapSource:
     @property
     def key(self) -> str:
         """Short, of all that shapes saliency; the same for arms that differ in their mapping alone."""
-        shaping = {key: value for key, value in self.settings.shaping().items() if not key.startswith("qp_")}
-        return hashlib.sha256(json.dumps([self.model, shaping], sort_keys=True).encode()).hexdigest()[:16]
+        shaping = self.settings.shaping()
+        acting = {key: value for key, value in effective(shaping).items() if not key.startswith("qp_")}
+        versions = {stage: version for stage, version in algorithms(shaping).items() if not stage.startswith("qp.")}
+        return hashlib.sha256(json.dumps([self.model, acting, versions], sort_keys=True).encode()).hexdigest()[:16]
