@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,3 +84,35 @@ def test_files_of_the_guide_are_there() -> None:
     for page in ("operations.md", "cluster.md"):
         for name in re.findall(r"\bcluster/[\w./-]+\.(?:sh|yaml|sbatch|json)\b", (REPO / "docs" / page).read_text()):
             assert (REPO / name.replace("PLACE", "eks")).is_file(), name
+
+
+OPERATIONS = (REPO / "docs" / "operations.md").read_text()
+PLACEHOLDER = re.compile(r"REGISTRY|VIDEOS_BUCKET|RESULTS_BUCKET|MINIO_ENDPOINT|AWS_REGION|GCP_REGION|GCP_PROJECT")
+
+
+@pytest.mark.parametrize("place", ["Amazon EKS", "Google Kubernetes", "A Kubernetes cluster", "EC2", "Compute Engine"])
+def test_four_commands_lead_to_a_running_job(place: str) -> None:
+    section = re.search(rf"^## {place}.*?^```\n(.*?)^```", OPERATIONS, re.S | re.M)
+    assert section
+    lines = section[1].splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("cluster/images.sh ")
+    assert re.search(r"kubectl apply|ray job submit", lines[-1])
+
+
+def test_the_guides_sed_leaves_no_word_to_be_replaced() -> None:
+    """The commands themselves are run, up to the program that would reach a cloud."""
+    commands = re.findall(r"\b(sed \"[^\"]+\" (cluster/[\w./-]+\.yaml))", OPERATIONS)
+    assert {file for _, file in commands} == {
+        "cluster/kuberay/eksctl.yaml",
+        *(f"cluster/kuberay/rayjob-{place}.yaml" for place in PLACES),
+        *(f"cluster/launcher/{cloud}.yaml" for cloud in ("aws", "gcp")),
+    }
+    values = {"REGISTRY": "r.test/team", "VIDEOS": "videos", "RESULTS": "roi", "REGION": "eu-west-1", "PROJECT": "p"}
+    for command, file in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=REPO, env=os.environ | values, capture_output=True, text=True, check=True
+        )
+        left = [line for line in done.stdout.splitlines() if PLACEHOLDER.search(line.partition("#")[0])]
+        # AWS_REGION is the name of a variable, too.
+        assert [line for line in left if "name: AWS_REGION" not in line] == [], file
