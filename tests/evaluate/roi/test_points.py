@@ -221,3 +221,16 @@ def test_an_unrelated_model_weighs(source: Path, tmp_path: Path) -> None:
     rows = evaluate_here(asked, judged_titles([Title("title", str(source))], account))
     assert len(rows) == 2
     assert all(row["psnr_alone"] != row["psnr"] for row in rows)
+
+
+def test_shots_are_judged_from_their_beginnings(tmp_path: Path) -> None:
+    video = write_source(tmp_path / "title.mp4", frame_count=72)  # three shots of 24
+    write_manifest(tmp_path / "out", video)
+    arms = (Arm("plain", "plain", control=True), parse_arm(f"mine:maps={tmp_path / 'out'}"))
+    asked = replace(ladder(tmp_path, list(arms), (30.0,)), seconds=0.5, shots_per_title=2)
+    title = judged(video)
+    clip = ladders.open_clip(asked, title)
+    assert [(s.start, s.end) for s in clip.stretches] == [(0, 12), (48, 60)]
+    plain, steered = ladder_of(asked, title)
+    assert plain["frames"] == steered["frames"] == 24
+    assert steered["steered"] == 1.0
