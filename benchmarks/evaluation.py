@@ -111,7 +111,9 @@ def gaze(given: argparse.Namespace) -> RoiTable:
     arms = [status_quo(), *choose(given), *(parse_arm(f"plain, {text}") for text in _AQ)]
     rates = (Rates("x264", CRFS["x264"], PRESETS["x264"]),)
     ladder = Ladder(str(given.out), account, tuple(with_controls(arms, True)), rates, seconds=SECONDS)
-    return _stage(given, "gaze", ladder, _clips(given, account))
+    table = _stage(given, "gaze", ladder, _clips(given, account))
+    print(f"By the rule: {default_by_rule(table) or 'the default stays'}.")
+    return table
 
 
 _AQ = tuple(f"aq-mode {mode}:kind=plain,x264.aq-mode={mode}" for mode in (2, 3))

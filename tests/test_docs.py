@@ -43,7 +43,9 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     if page.name in ("encoders.md", "performance.md", "operations.md"):
         pytest.skip("speaks of the options of encoders and tools")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
-    others = {"training.md": training_options, "gaze.md": benchmark_options}.get(page.name, set)
+    others = {"training.md": training_options, "gaze.md": benchmark_options, "evaluation.md": benchmark_options}.get(
+        page.name, set
+    )
     assert named <= known_options() | FOREIGN | others()
 
 

@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from vsal.cli.screen import Screen
 from vsal.errors import RunStopped, SettingsError, Terminated, VsalError
 from vsal.settings import PrepareSettings, RunSettings, checked
-from vsal.settings_file import read_settings
 
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command may well succeed, here or elsewhere
 
@@ -98,6 +97,8 @@ def verb(
                 for group, names in fields.items():
                     values = {n: _read(typed[n], group.model_fields[n]) for n in names if typed[n] is not None}
                     if file is not None and group is PrepareSettings:
+                        from vsal.settings_file import read_settings
+
                         values = dict(read_settings(file).prepare) | values
                     given["settings" if group is PrepareSettings else "run"] = checked(group, values)
                 return function(screen=screen, **given)

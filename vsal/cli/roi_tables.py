@@ -67,7 +67,9 @@ def screen_table(table: RoiTable, codec: str) -> Table:
     for arm in table.arms:
         if arm.name == PLAIN:
             continue
-        cells = [told_of(table.of(codec, arm.name, metric)) or "refused" for metric, _ in shown]
+        sums = [table.summed(codec, arm.name, metric) for metric, _ in shown]
+        # Without another title there is no map of another.
+        cells = ["not there" if s is None else told_of(s.estimate) or "refused" for s in sums]
         steered = table.mean_of(codec, arm.name, "steered")
         name = escape(arm.name) if not arm.control else f"[dim]{escape(arm.name)}[/]"
         drawn.add_row(name, *(escape(cell) for cell in cells), "" if steered is None else f"{steered:.0%}")

@@ -165,7 +165,10 @@ class Vmaf:
         if len(frames) != wanted:
             raise TitleFailed(Reason.DECODE_ERROR, f"libvmaf scored {len(frames)} frames of {wanted}: {self._said()}")
         if self._measures_more:
-            self.more = {"cambi": np.array([frame["metrics"]["cambi"] for frame in frames]), "xpsnr": self._xpsnr()}
+            self.more = {"xpsnr": self._xpsnr()}
+            banding = [frame["metrics"].get("cambi") for frame in frames]
+            if None not in banding:  # of very small pictures libvmaf says none
+                self.more["cambi"] = np.array(banding, np.float64)
         return tuple(
             VmafScores(model, np.array([frame["metrics"][_KEY.format(i)] for frame in frames], np.float64))
             for i, model in enumerate(self.models)

@@ -15,13 +15,15 @@ from vsal.evaluate.roi import ladder as ladders
 from vsal.evaluate.roi import points
 from vsal.evaluate.roi.account import GazeAccount, NoAccount
 from vsal.evaluate.roi.arms import ELSEWHERE, Arm, at_spread, parse_arm, with_controls
-from vsal.evaluate.roi.catalogue import judged_titles
+from vsal.evaluate.roi.catalogue import evaluate_here, judged_titles
 from vsal.evaluate.roi.clip import Clip, first_seconds
+from vsal.evaluate.roi.independence import open_account
 from vsal.evaluate.roi.ladder import Judged, Ladder, Rates, ladder_of, read_rows, write_rows
-from vsal.evaluate.roi.maps import gain_for, maps_of
+from vsal.evaluate.roi.maps import gain_for, make_manifest, maps_of
 from vsal.evaluate.roi.points import Metrics, make_point
 from vsal.evaluate.roi.table import make_table
 from vsal.evaluate.saliency.sets.gaze import Fixations
+from vsal.manifest import TitleManifest
 from vsal.roi.qp import QpMapping
 
 CRFS = (24.0, 30.0, 36.0, 42.0)
@@ -195,3 +197,40 @@ def test_another_titles_map_is_of_another_group() -> None:
         Ladder("x", NoAccount(), tuple(with_controls([parse_arm("a")], False)), ()),
         judged_titles(names, NoAccount())[0],
     )
+
+
+def test_maps_are_made_once_and_anew_when_the_source_changes(tmp_path: Path) -> None:
+    video = write_source(tmp_path / "title.mp4", frame_count=12)
+    one, other = (parse_arm(f"a:model=image_saliency_student_small_v2,limit={limit}").source for limit in (3, 9))
+    assert one is not None
+    assert other is not None
+    made = Path(make_manifest(one, str(video), "title", str(tmp_path / "out")))
+    before = made.stat().st_mtime_ns
+    make_manifest(other, str(video), "title", str(tmp_path / "out"))  # another strength alone
+    assert made.stat().st_mtime_ns == before
+    write_source(video, frame_count=24)
+    make_manifest(one, str(video), "title", str(tmp_path / "out"))
+    with TitleManifest(str(made)) as title:
+        assert title.frames == 24
+
+
+def test_an_unrelated_model_weighs(source: Path, tmp_path: Path) -> None:
+    account = open_account("model:image_saliency_student_small_v1", str(tmp_path))
+    arms = (Arm("plain", "plain", control=True), parse_arm("blob:kind=prior"))
+    asked = Ladder(str(tmp_path), account, arms, (Rates("x264", (30.0,), "superfast"),), seconds=0.5)
+    rows = evaluate_here(asked, judged_titles([Title("title", str(source))], account))
+    assert len(rows) == 2
+    assert all(row["psnr_alone"] != row["psnr"] for row in rows)
+
+
+def test_shots_are_judged_from_their_beginnings(tmp_path: Path) -> None:
+    video = write_source(tmp_path / "title.mp4", frame_count=72)  # three shots of 24
+    write_manifest(tmp_path / "out", video)
+    arms = (Arm("plain", "plain", control=True), parse_arm(f"mine:maps={tmp_path / 'out'}"))
+    asked = replace(ladder(tmp_path, list(arms), (30.0,)), seconds=0.5, shots_per_title=2)
+    title = judged(video)
+    clip = ladders.open_clip(asked, title)
+    assert [(s.start, s.end) for s in clip.stretches] == [(0, 12), (48, 60)]
+    plain, steered = ladder_of(asked, title)
+    assert plain["frames"] == steered["frames"] == 24
+    assert steered["steered"] == 1.0

@@ -12,10 +12,10 @@ from vsal.cli.screen import Screen
 from vsal.encode.settings import Budget, EncodeSettings, parse_encoder_options
 from vsal.errors import SettingsError
 from vsal.settings import RunSettings
-from vsal.settings_file import SettingsFile, read_settings
 
 if TYPE_CHECKING:
     from vsal.distributed.outcomes import Summary
+    from vsal.settings_file import SettingsFile
 
 SHARE_MISSED = 0.02  # of the bits: what is told of
 RUN = frozenset(
@@ -151,6 +151,8 @@ def lines(summary: Summary, out: str, settings: EncodeSettings) -> list[str]:
 def _file(uri: str | None, codec: str | None) -> SettingsFile | None:
     if uri is None:
         return None
+    from vsal.settings_file import read_settings
+
     file = read_settings(uri)
     if codec is not None and codec != file.codec:
         raise SettingsError(f"--settings {uri} was found for {file.codec}, not for {codec}: leave out --codec")

@@ -131,14 +131,14 @@ def _foretold(table: RoiTable, codec: str) -> str:
 def _cell(table: RoiTable, codec: str, arm: str, metric: str) -> str:
     found = table.summed(codec, arm, metric)
     if found is None:
-        return ""
+        return "not there"
     told = told_of(found.estimate)
     return told if not found.refused else f"{told} ({len(found.refused)} refused)".strip()
 
 
 def told_of(estimate: Estimate | None) -> str:
-    """A mean with its interval."""
-    return "" if estimate is None else f"{estimate.mean:+.1%} [{estimate.low:+.1%}, {estimate.high:+.1%}]"
+    """A mean with its interval; nothing where no title has a figure."""
+    return "" if estimate is None else estimate.words
 
 
 def _warnings(table: RoiTable) -> list[str]:

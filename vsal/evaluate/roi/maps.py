@@ -19,7 +19,17 @@ from vsal.evaluate.roi.sources import MapSource
 from vsal.evaluate.saliency.clip_scores import by_blocks
 from vsal.evaluate.saliency.kept import Kept, default_folder
 from vsal.evaluate.saliency.prepared import Session, masks_of, rows_of, scan
-from vsal.manifest import ManifestWriter, MapRow, TitleManifest, file_metadata, maps_uri
+from vsal.manifest import (
+    ManifestWriter,
+    MapRow,
+    TitleManifest,
+    file_metadata,
+    fingerprint,
+    mapping_settings,
+    maps_uri,
+    read_fingerprint,
+)
+from vsal.manifest.fingerprints import algorithms
 from vsal.roi.grid import block_grid_shape, block_means
 from vsal.roi.qp import QpMapping, exact_offsets, qp_offsets
 from vsal.saliency import SaliencySession, load_model
@@ -69,7 +79,8 @@ class Maps:
 
 
 def make_manifest(source: MapSource, uri: str, title_id: str, out: str) -> str:
-    """The manifest that `prepare` would write of a title, made in this process; one that is there is left.
+    """The manifest that `prepare` would write of a title, made in this process; one that is there, of the same source,
+    model and settings, is left.
 
     Returns:
         Its URI.
@@ -77,12 +88,14 @@ def make_manifest(source: MapSource, uri: str, title_id: str, out: str) -> str:
     Raises:
         TitleFailed: the title cannot be read, or lies where only `prepare` reaches.
     """
-    target = maps_uri(out, title_id)
-    if storage.exists(target):
-        return target
     model = load_model(source.model)
+    # Offsets are made anew by each arm: one mapping stands in the manifest, whatever arm comes first.
+    settings = source.settings.model_copy(update=mapping_settings(QpMapping()))
+    made = fingerprint(storage.stat(uri), model.sha256, settings.shaping(), algorithms(settings.shaping()))
+    if read_fingerprint(out, title_id) == made:
+        return maps_uri(out, title_id)
     session = SaliencySession(model.data, device="cpu", threads=1)
-    return write_manifest(session, (model.name, model.sha256), source.settings, uri, title_id, out)
+    return write_manifest(session, (model.name, model.sha256), settings, uri, title_id, out)
 
 
 def write_manifest(

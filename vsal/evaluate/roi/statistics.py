@@ -41,6 +41,12 @@ class Estimate:
         """Whether the interval lies above 0."""
         return self.low > 0
 
+    @property
+    def words(self) -> str:
+        """The mean with its interval; one group alone has none."""
+        spread = f" [{self.low:+.1%}, {self.high:+.1%}]" if len(self.groups) > 1 else " (one group)"
+        return f"{self.mean:+.1%}{spread}"
+
 
 def estimate(values: Sequence[float], groups: Sequence[str]) -> Estimate | None:
     """Of one figure a title; None where no title has one."""

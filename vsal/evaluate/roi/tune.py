@@ -159,7 +159,7 @@ def told_of(tuned: Tuned) -> str:
             f"{half.chosen} was best on {', '.join(half.groups)} ({half.here:+.1%}), elsewhere {half.there:+.1%}."
         )
     for metric, found in tuned.held_out.items():
-        words.append(f"Held out, {metric}: {found.mean:+.1%} [{found.low:+.1%}, {found.high:+.1%}].")
+        words.append(f"Held out, {metric}: {found.words}.")
     if tuned.dropped:
         words.append(f"Not chosen among, for their curves are refused: {'; '.join(tuned.dropped)}.")
     if not tuned.steady:

@@ -81,7 +81,7 @@ def warnings_of(table: RoiTable) -> list[str]:
         shuffled = table.of(codec, ELSEWHERE)
         if shuffled is not None and shuffled.below:
             found.append(
-                f"{codec}: {ELSEWHERE} gains {shuffled.mean:+.1%} [{shuffled.low:+.1%}, {shuffled.high:+.1%}]: the "
+                f"{codec}: {ELSEWHERE} gains {shuffled.words}: the "
                 "account rewards maps that know nothing of the title, so gains count only ahead of it"
             )
         uniform = table.of(codec, UNIFORM)
@@ -121,7 +121,7 @@ def _against_controls(table: RoiTable, codec: str, arm: str) -> list[tuple[Estim
     for control in filter(None, (table.best_prior(codec), ELSEWHERE)):
         estimate = table.of(codec, arm, ALONE, control)
         if estimate is not None and not is_control(arm, "prior"):
-            told = f"{estimate.mean:+.1%} [{estimate.low:+.1%}, {estimate.high:+.1%}] against {control}"
+            told = f"{estimate.words} against {control}"
             found.append((estimate, told))
     return found
 
@@ -143,17 +143,17 @@ def _finding(
     words = [f"{arm} under {codec}: {answer}" + (f" ({'; '.join(reasons)})." if reasons else ".")]
     words.append(f"By {table.account[1]}:")
     if gain is not None:
-        words[-1] += f" {gain.mean:+.1%} rate [{gain.low:+.1%}, {gain.high:+.1%}] at equal weighted PSNR over"
+        words[-1] += f" {gain.words} rate at equal weighted PSNR over"
         words[-1] += f" {gain.titles} titles in {len(gain.groups)} groups"
         even = table.of(codec, arm, EVEN)
         if even is not None:
-            told = f"{even.mean:+.1%} [{even.low:+.1%}, {even.high:+.1%}]"
+            told = even.words
             words[-1] += f", {told} with a tenth of the weight spread evenly"
         words[-1] += "."
     else:
         words[-1] += " no figure."
     if plain is not None:
-        words.append(f"The whole picture at equal plain PSNR: {plain.mean:+.1%} [{plain.low:+.1%}, {plain.high:+.1%}].")
+        words.append(f"The whole picture at equal plain PSNR: {plain.words}.")
     controls = [text for _, text in _against_controls(table, codec, arm)]
     if controls:
         words.append(f"Rate that it needs beside the controls: {', '.join(controls)}.")
