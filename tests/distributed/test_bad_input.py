@@ -105,7 +105,8 @@ def test_every_title_has_an_outcome_and_no_trace_is_shown(clip: Path, tmp_path: 
     assert {name: reason for name, reason in reasons.items() if reason not in FAILED[name][1]} == {}
     assert all(failure["detail"] for failure in document["failed"])
     assert document["decode_errors"] > 0
-    assert {path.parent for path in out.rglob("*.parquet")} == {out, out / "maps"}
+    (journal,) = (out / "journal").iterdir()
+    assert {path.parent for path in out.rglob("*.parquet")} == {out, out / "maps", journal}
     assert len(list((out / "maps").iterdir())) == len(DONE)
     assert validate(str(out)) == []
 

@@ -200,7 +200,7 @@ Rows = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans
 def test_the_newest_rows_do_not_depend_on_how_parts_were_cut_merged_or_read_twice(
     rows: list[tuple[str, int, bool]], chance: random.Random
 ) -> None:
-    ended = [(done(t, frames=at) if good else failed(t), at * 10 + i) for i, (t, at, good) in enumerate(rows)]
+    ended = [(done(t, frames=at) if good else failed(t), at * 20 + i) for i, (t, at, good) in enumerate(rows)]
     whole = parts.rows_of("prepare", ended)
     pieces = [parts.rows_of("prepare", [row]) for row in ended + chance.sample(ended, len(ended) // 2)]
     chance.shuffle(pieces)

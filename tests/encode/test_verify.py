@@ -161,9 +161,8 @@ def test_maps_of_the_opposite_sign_are_ignored_and_those_a_block_further_weak(
 
 def test_regions_given_to_libaom_come_out_ignored(prepared: Path, source: Path, tmp_path: Path, ffmpeg: str) -> None:
     with TitleManifest(maps_uri(str(prepared), "title")) as title:
-        export_title(title, ExportFormat.FFMPEG_FILTER, str(tmp_path))
-    script = tmp_path / "title" / "000000.vf"
-    for name, words in (("roi", ["-/vf", str(script)]), ("plain", [])):
+        (graph,) = export_title(title, ExportFormat.FFMPEG_FILTER, str(tmp_path))
+    for name, words in (("roi", ["-/filter_complex", graph, "-map", "[roi]"]), ("plain", [])):
         coder = ["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-crf", "40", "-b:v", "0"]
         subprocess.run(
             [ffmpeg, "-v", "error", "-i", source, *words, *coder, "-an", tmp_path / f"{name}.mp4"], check=True

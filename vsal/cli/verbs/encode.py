@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SHARE_MISSED = 0.02  # of the bits: what is told of
 RUN = frozenset(
     {
-        "attempts", "stall_s", "title_timeout_s", "max_failed", "force", "retry_failed", "titles_in_flight",
-        "object_store_mb",
+        "attempts", "stall_s", "title_timeout_s", "grace_s", "max_failed", "force", "retry_failed",
+        "titles_in_flight", "object_store_mb",
     }
 )  # fmt: skip
 

@@ -24,7 +24,16 @@ SHAPING = frozenset(
     | {"qp_mapping", "qp_floor", "qp_limit", "qp_offset"}
 )
 RUN = frozenset(
-    {"attempts", "stall_s", "title_timeout_s", "max_failed", "retry_failed", "titles_in_flight", "object_store_mb"}
+    {
+        "attempts",
+        "stall_s",
+        "title_timeout_s",
+        "grace_s",
+        "max_failed",
+        "retry_failed",
+        "titles_in_flight",
+        "object_store_mb",
+    }
 )
 
 
