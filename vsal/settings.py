@@ -21,7 +21,7 @@ Device = Literal["auto", "cpu", "gpu"]
 
 SHIPPED_MODELS: dict[SaliencyMode, str] = {
     "image": "image_saliency_student_v2",
-    "video": "video_saliency_student_v1",
+    "video": "video_saliency_student_v2",
 }
 SHIPPED_MODEL = SHIPPED_MODELS["image"]
 

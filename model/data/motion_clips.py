@@ -26,10 +26,10 @@ F32 = NDArray[np.float32]
 Rng = np.random.Generator
 
 RATES_HZ = ((3.0, 0.5), (1.0, 0.1), (2.0, 0.1), (6.0, 0.15), (12.0, 0.15))
-KINDS = (("camera", 0.4), ("still", 0.15), ("mover", 0.25), ("onset", 0.2))
+KINDS = (("camera", 0.45), ("still", 0.2), ("mover", 0.2), ("onset", 0.15))
 LEAST_LOOKS = 6  # recorded looks that a view must show
-MOVER_SHARE = 0.5  # of the looks that something takes which moves by itself
-ONSET_SHARE, SETTLED_SHARE, ONSET_S = 0.7, 0.35, 0.7  # when it has just appeared, later, and how fast that falls
+MOVER_SHARE = 0.3  # of the looks that something takes which moves by itself
+ONSET_SHARE, SETTLED_SHARE, ONSET_S = 0.5, 0.2, 0.7  # when it has just appeared, later, and how fast that falls
 PIECE = (0.06, 0.14)  # its radius, in widths
 
 

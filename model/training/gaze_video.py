@@ -3,7 +3,7 @@
     python -m model.train gaze-video --image model/shipped/image_saliency_student_v2.onnx --videos FOLDER \\
         --looks osie.parquet crowd.parquet sun.parquet --out DIR --steps N
 
-The trunk stays as the twin has it, so its features are kept under OUT/cache; the twin's readout moves little. Real
+The twin stays as it is, so the features of its trunk are kept under OUT/cache. Real
 videos have the labels of `model.data.motion_labels` by an image teacher, made ones (`model.data.motion_clips`) recorded
 looks.
 """
@@ -79,6 +79,7 @@ def train_gaze_video(run: Run, made: int, stop: int | None = None) -> Path:
     twin, teacher = read_gaze_network(Path(run.init)), read_gaze_network(Path(run.teacher))
     net = GazeVideoNet(twin.net)
     net.trunk.requires_grad_(False)
+    net.twin.requires_grad_(False)
     cache, seer, taught_by = Path(run.cache), Seer(twin.net), Seer(teacher.net)
     reals: list[Kept] = []
     for path in [Path(video) for video in run.videos]:
@@ -120,7 +121,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=4, help="sequences in a step")
-    parser.add_argument("--rate", type=float, default=3e-3, help="of what is new; the twin's is lower")
+    parser.add_argument("--rate", type=float, default=3e-3, help="of what is new")
     parser.add_argument("--cooldown", type=float, default=0.7, help="share of the steps over which the rate falls")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1)

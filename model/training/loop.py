@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 WARMUP_STEPS = 200
 EMA_DECAY = 0.998  # a memory of about 500 steps
-# Parts of a network that learn at another rate: a trunk and an image twin come trained, a prior has few weights and far
-# to go.
-RATE_SHARES = {"trunk": 0.15, "twin": 0.15, "prior": 5.0}  # the first that is in a name
+# Parts of a network that learn at another rate: a trunk comes trained, a prior has few weights and far to go.
+RATE_SHARES = {"trunk": 0.15, "prior": 5.0}
 
 Seen = TypeVar("Seen")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,19 @@ def test_an_untrained_video_network_is_its_image_twin(net: GazeVideoNet) -> None
     twin = load_model(SMALL.stem)
     np.testing.assert_allclose(masks.saliency, SaliencySession(twin.data).run(shown).saliency, atol=1e-5)
     assert masks.gate is not None
-    assert masks.gate.min() > 0.95, "what was seen before hardly counts"
+    assert masks.gate.min() > 0.85, "what was seen before hardly counts"
+
+
+def test_where_nothing_moves_a_trained_network_is_its_twin() -> None:
+    learned = moved(GazeVideoNet(read_gaze_network(SMALL).net))
+    shown, motion = frames(2)
+    x = torch.from_numpy(shown).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        twin = density(learned.twin(learned.trunk(x)[1:]))
+        still = density(learned(x, torch.zeros(2, 2, 64, 96))[0])
+        moving = density(learned(x, torch.from_numpy(motion).float())[0])
+    torch.testing.assert_close(still, twin, rtol=1e-3, atol=1e-3)
+    assert (moving - twin).abs().max() > 0.1
 
 
 def test_both_exports_do_what_the_network_does_over_64_frames(net: GazeVideoNet) -> None:
@@ -138,24 +151,44 @@ def test_labels_are_smoothed_within_the_shot_and_drawn_to_what_moves() -> None:
 
 
 def stills(count: int = 12) -> list[Scene]:
-    places = np.random.default_rng(1).uniform(0.25, 0.75, (count, 2))
-    return [scene(str(i), (96, 160), (float(x), float(y))) for i, (x, y) in enumerate(places)]
+    rng = np.random.default_rng(1)
+    places = rng.uniform(0.25, 0.75, (count, 2))
+    discs = [scene(str(i), (96, 160), (float(x), float(y))) for i, (x, y) in enumerate(places)]
+    return [
+        replace(disc, fixations=rng.normal(at, 0.01, (30, 2)).astype(np.float32))
+        for disc, at in zip(discs, places, strict=True)
+    ]
 
 
-def test_made_clips_tell_of_what_moves_and_of_what_appears() -> None:
-    calm, drawn = [], []
-    for seed in range(60):
-        made = motion_clips.make(stills(), (96, 64), 4, np.random.default_rng(seed))
-        again = motion_clips.make(stills(), (96, 64), 4, np.random.default_rng(seed))
+def test_made_clips_depend_on_their_seed_alone_and_are_densities() -> None:
+    scenes = stills()
+    for seed in range(12):
+        made, again = (motion_clips.make(scenes, (96, 64), 4, np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(made.frames, again.frames)
         np.testing.assert_array_equal(made.motion, again.motion)
         np.testing.assert_allclose(made.density.sum((1, 2)), 1, atol=1e-4)
-        size = np.abs(made.motion[:, 1].astype(int))
-        far = cv2.resize(size[-1].astype(np.float32), (12, 8), interpolation=cv2.INTER_AREA)
-        (drawn if far.max() > 12 else calm).append(made.density[-1].ravel()[far.argmax()] * 96)
-    assert len(calm) > 10
-    assert len(drawn) > 5
-    assert np.mean(drawn) > 2 * np.mean(calm), "where something moves people look"
+        assert made.density.min() >= 0
+
+
+def test_what_moves_is_drawn_where_it_is_looked_at_and_what_appears_most_when_it_is_new() -> None:
+    size, ground = (96, 64), np.zeros((64, 96, 3), np.uint8)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        mover = motion_clips._cut_out(stills()[seed], size, rng, 0.1, -math.inf)
+        share, (x, y) = motion_clips._drawn(mover, 1.0, size)
+        shown = np.argwhere(mover.draw(ground.copy(), 1.0).max(2) > 10)
+        assert share in (0.0, motion_clips.MOVER_SHARE)
+        if share:
+            apart = np.hypot(*(shown - (y * 64, x * 96)).T)
+            assert apart.max() <= mover.alpha.shape[0] / 2 + 1, "looks are drawn to another place"
+        new = motion_clips._cut_out(stills()[seed], size, rng, 0.0, 2.0)
+        shares = [motion_clips._drawn(new, t, size)[0] for t in (1.9, 2.0, 2.7, 9.0)]
+        assert shares[0] == 0
+        assert not new.draw(ground.copy(), 1.9).any(), "it is there before it appears"
+        assert new.draw(ground.copy(), 2.0).any()
+        assert shares[1] == pytest.approx(motion_clips.ONSET_SHARE)
+        assert shares[1] > shares[2] > shares[3]
+        assert shares[3] == pytest.approx(motion_clips.SETTLED_SHARE, abs=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +213,10 @@ def test_a_run_resumes_to_the_same_weights_and_real_clips_are_a_share_of_its_ste
     again = torch.load(train_gaze_video(halted, made=4), weights_only=True)
     for name, value in whole["net"].items():
         torch.testing.assert_close(again["net"][name], value)
-    trunk = read_gaze_network(SMALL).net.trunk.state_dict()
-    for name, value in trunk.items():
-        torch.testing.assert_close(whole["net"][f"trunk.{name}"], value)
+    twin = read_gaze_network(SMALL).net
+    for part, of_twin in (("trunk", twin.trunk), ("twin", twin.readout)):
+        for name, value in of_twin.state_dict().items():
+            torch.testing.assert_close(whole["net"][f"{part}.{name}"], value)
     assert not torch.equal(whole["net"]["moves.weight"], torch.zeros_like(whole["net"]["moves.weight"]))
 
 
@@ -200,9 +234,10 @@ def test_the_loss_asks_for_what_the_map_remembers(net: GazeVideoNet) -> None:
         first = density(net.read(taps, net.see(seen.grey, seen.motion))[0])[0]
         seen = replace(seen, density=(first / first.sum()).expand(2, -1, -1))
         losses = []
+        first_bias = net.forgets.bias.item()
         for bias in (3.0, -3.0):
-            net.moves.bias[1] = bias
+            net.forgets.bias[0] = bias
             losses.append(gaze_video_loss(net, seen).item())
-        net.moves.bias[1] = 3.0
+        net.forgets.bias[0] = first_bias
     assert losses[1] < losses[0]
     assert saliency(first[None].log()).max() <= 1

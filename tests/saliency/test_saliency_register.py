@@ -252,7 +252,7 @@ def test_a_mode_or_an_aggregator_that_the_model_does_not_fit_is_refused_before_a
 def test_the_mode_chooses_the_shipped_model_and_its_memory(
     vsal: Verb, models_folder: Callable[..., Path], build: Callable[..., bytes], tmp_path: Path
 ) -> None:
-    models_folder(build(kind="video"), name="video_saliency_student_v1", kind="video")
+    models_folder(build(kind="video"), name="video_saliency_student_v2", kind="video")
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "a.mp4").write_bytes(b"x")
     asked = ("plan", tmp_path / "films", "--json", "--max-failed", "1", "--saliency-mode", "video")
@@ -265,7 +265,7 @@ def test_the_mode_chooses_the_shipped_model_and_its_memory(
         assert code == 0, err
         document = json.loads(out)
         chosen = (document["saliency_mode"], document["model"], document["aggregator"])
-        assert chosen == ("video", "video_saliency_student_v1", aggregator)
+        assert chosen == ("video", "video_saliency_student_v2", aggregator)
 
 
 def test_refusals_are_settings_errors() -> None:

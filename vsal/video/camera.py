@@ -17,7 +17,8 @@ Floats = npt.NDArray[np.float32]
 Fit = npt.NDArray[np.float64]
 
 SHRINK = 4  # the camera is found on pictures so many times smaller: it moves all of the picture, so little is enough
-STEPS = 5  # of Gauss-Newton; from a start a few pixels off, further ones move it by less than a tenth of a pixel
+STEPS = 5  # of Gauss-Newton at most; from a start a few pixels off, more of them move it by less than SETTLED
+SETTLED = 0.02  # pixels of the small pictures: a step so short is the last
 BLUR = 1.0  # pixels of the small pictures, so that gradients reach as far as a step goes
 STIFF = 200.0  # of luma squared, over all pixels: what few of them show is no camera
 # Mean change, of 255, above which two pictures are not of one shot; panned or zoomed ones of one shot stay below 20.
@@ -27,8 +28,8 @@ ANOTHER_SHOT = 28.0
 def camera_between(earlier: Luma, later: Luma, start: Fit | None = None) -> Fit:
     """How the camera moved between two pictures of one size.
 
-    Gauss-Newton on the change of luma, in which a pixel counts less the more it differs (Cauchy's weights, about the
-    median), so that what moves by itself does not pull.
+    Gauss-Newton on the change of luma, in which a pixel counts less the more it differs (Cauchy's weights): what moves
+    by itself does not pull.
 
     Args:
         earlier: uint8 [h, w].
@@ -39,22 +40,32 @@ def camera_between(earlier: Luma, later: Luma, start: Fit | None = None) -> Fit:
         float64 [4]: where the earlier picture shows what the later one does: so much to the right and down, further
         out, and turned, all in pixels of the pictures shrunk by SHRINK, the last two at one width from the middle.
     """
-    a, b = _small(earlier), _small(later)
-    height, width = b.shape
-    across = cv2.Sobel(b, cv2.CV_32F, 1, 0, scale=1 / 8)
-    down = cv2.Sobel(b, cv2.CV_32F, 0, 1, scale=1 / 8)
-    x = (np.arange(width, dtype=np.float32) - width / 2) / width
-    y = ((np.arange(height, dtype=np.float32) - height / 2) / width)[:, None]
-    slopes = np.stack([across, down, across * x + down * y, down * x - across * y], -1).reshape(-1, 4)
+    small = _small(later)
+    return _fitted(_small(earlier), small, _slopes(small), start)
+
+
+def _fitted(earlier: Floats, later: Floats, slopes: Floats, start: Fit | None) -> Fit:
     fit = np.zeros(4) if start is None else start.copy()
     for _ in range(STEPS):
-        error = (b - _laid(a, fit, b)).ravel()
-        spread = 1.5 * float(np.median(np.abs(error))) + 1.0
-        weighed = slopes * (1.0 / (1.0 + np.square(error / spread)))[:, None]
-        fit += np.linalg.solve(
-            (weighed.T @ slopes).astype(np.float64) + STIFF * np.eye(4), (weighed.T @ error).astype(np.float64)
-        )
-    return fit if np.isfinite(fit).all() and np.abs(fit).max() < width else np.zeros(4)
+        error = (later - _laid(earlier, fit, later)).reshape(-1)
+        spread = 1.5 * float(np.abs(error).mean()) + 1.0
+        weighed = slopes * (1.0 / (1.0 + np.square(error * (1.0 / spread))))
+        step = np.linalg.solve((weighed @ slopes.T).astype(np.float64) + STIFF * np.eye(4), weighed @ error)
+        fit += step
+        if float(np.abs(step).max()) < SETTLED:
+            break
+    return fit if np.isfinite(fit).all() and np.abs(fit).max() < later.shape[1] else np.zeros(4)
+
+
+def _slopes(small: Floats) -> Floats:
+    """How luma changes with each part of a fit: float32 [4, pixels]."""
+    height, width = small.shape
+    across = cv2.Sobel(small, cv2.CV_32F, 1, 0, scale=1 / 8)
+    down = cv2.Sobel(small, cv2.CV_32F, 0, 1, scale=1 / 8)
+    x = (np.arange(width, dtype=np.float32) - width / 2) / width
+    y = ((np.arange(height, dtype=np.float32) - height / 2) / width)[:, None]
+    parts = (across, down, across * x + down * y, down * x - across * y)
+    return np.stack(parts).reshape(4, -1).astype(np.float32, copy=False)
 
 
 def change_between(earlier: Luma, later: Luma, fit: Fit) -> Floats:
@@ -82,12 +93,13 @@ def signed_changes(
     out = np.zeros((len(stated_s), *later.shape), np.int8)
     fit: Fit | None = None
     before_s = 0.0
+    small = _small(later)
+    slopes = _slopes(small)
     for i, ((picture, apart_s), stated) in enumerate(zip(earlier, stated_s, strict=False)):
         start = None if fit is None else fit * (apart_s / before_s)
-        fit, before_s = camera_between(picture, later, start), apart_s
+        fit, before_s = _fitted(_small(picture), small, slopes, start), apart_s
         change = change_between(picture, later, fit)
         if float(np.abs(change).mean()) > ANOTHER_SHOT:
-            fit = None
             break
         out[i] = np.clip(np.rint(change * min(stated / apart_s, 2.0)), -127, 127).astype(np.int8)
     return out
