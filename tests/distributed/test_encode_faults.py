@@ -27,6 +27,8 @@ from vsal.settings import RunSettings
 
 FRAMES, CHUNKS = 8 * 24, 4
 
+pytestmark = pytest.mark.faults
+
 
 def settings() -> EncodeSettings:
     # Slow, so that there is time to kill something in the middle.

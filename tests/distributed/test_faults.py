@@ -20,6 +20,8 @@ from vsal.errors import Reason
 from vsal.manifest import validate
 from vsal.settings import PrepareSettings, RunSettings
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def undisturbed(long_clip: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
