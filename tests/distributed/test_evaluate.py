@@ -139,7 +139,7 @@ def test_the_command_prints_account_table_and_verdict(
     document = json.loads(out)
     assert document["titles"]["done"] == 1
     assert document["evaluation"]["account"]["name"] == f"gaze:{root}"
-    code, _, err = call(*asked, "--weights", "model:image_saliency_student_v1", "--arm", "kin:mode=video")
+    code, _, err = call(*asked, "--weights", "model:image_saliency_student_v2", "--arm", "kin:mode=video")
     assert code == 2
     assert "cannot judge the arm kin" in err
     assert call(*asked, "--crf", "x265=24")[0] == 2

@@ -33,7 +33,7 @@ def entry(name: str) -> Entry:
 def test_an_arm_is_not_judged_by_its_kin(judge: str, tmp_path: Path) -> None:
     account = open_account(f"model:{judge}", str(tmp_path))
     with pytest.raises(SettingsError, match=r"cannot judge the arm mine: they share .*(U2-Net-p|student)"):
-        independent(account, [parse_arm("mine:mode=video")])
+        independent(account, [parse_arm("mine:mode=video,model=video_saliency_student_v1")])
 
 
 @pytest.mark.parametrize(
